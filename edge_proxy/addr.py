@@ -1,0 +1,58 @@
+"""The words every floor shares: addresses, sides, and the units that must not be mixed up.
+
+`Monotonic` is seconds on a clock that never goes back; `Wall` is seconds since 1970 (UTC). Both are passed in:
+nothing on these floors reads a clock.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+Asn = NewType("Asn", int)
+"""An autonomous system number; 0 means that the table knows none for the address."""
+
+E164 = NewType("E164", int)
+"""A full international number without `+`: country code first, at most 15 digits (ITU-T E.164)."""
+
+Monotonic = NewType("Monotonic", float)
+Wall = NewType("Wall", float)
+
+UNKNOWN_ASN = Asn(0)
+
+
+class Transport(StrEnum):
+    """How a message travelled; the values are the Via transport tokens in lower case (RFC 3261 §20.42)."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+class Side(StrEnum):
+    """Which network a listener faces."""
+
+    CUSTOMERS = "customers"
+    CARRIERS = "carriers"
+
+    @property
+    def other(self) -> Side:
+        return Side.CARRIERS if self is Side.CUSTOMERS else Side.CUSTOMERS
+
+
+class Address(NamedTuple):
+    """A numeric IP address in its canonical text form (IPv6 without brackets) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Listener(NamedTuple):
+    """One bound socket as the core sees it: what peers read in our Via and Record-Route."""
+
+    side: Side
+    transport: Transport
+    advertised: Address
