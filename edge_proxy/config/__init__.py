@@ -1,0 +1,38 @@
+"""The operator's file, checked: load_settings(path) -> Settings, or every error at once, each with its line."""
+
+from edge_proxy.config.document import ConfigErrors
+from edge_proxy.config.load import dump, load_settings, parse_settings, settings_error
+from edge_proxy.config.models import (
+    AdminSettings,
+    AsnSettings,
+    CustomerSettings,
+    EvidenceSettings,
+    LimitsSettings,
+    ListenerSettings,
+    ListenersSettings,
+    PolicySettings,
+    Settings,
+    SipSettings,
+    TelemetrySettings,
+    TrunkSettings,
+)
+
+__all__ = [
+    "AdminSettings",
+    "AsnSettings",
+    "ConfigErrors",
+    "CustomerSettings",
+    "EvidenceSettings",
+    "LimitsSettings",
+    "ListenerSettings",
+    "ListenersSettings",
+    "PolicySettings",
+    "Settings",
+    "SipSettings",
+    "TelemetrySettings",
+    "TrunkSettings",
+    "dump",
+    "load_settings",
+    "parse_settings",
+    "settings_error",
+]

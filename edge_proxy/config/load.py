@@ -1,0 +1,64 @@
+"""From a file to Settings, or to every error in it at once; and back to YAML (dump).
+
+read_document finds what is no YAML, Settings what is no setting, conflicts what cannot be true together. Nothing is
+bound, resolved or opened but the one file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+from pydantic import ValidationError
+
+from edge_proxy.config.compose import parse_document, read_document
+from edge_proxy.config.conflicts import find_conflicts
+from edge_proxy.config.document import ConfigErrors, Document
+from edge_proxy.config.models import Settings
+from edge_proxy.config.wording import describe
+from edge_proxy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file. Raises ConfigErrors with all that is wrong, sorted by line."""
+    return _settings_of(read_document(path))
+
+
+def parse_settings(data: bytes, path: str) -> Settings:
+    """As load_settings, from bytes; `path` is only for the error texts."""
+    return _settings_of(parse_document(data, path))
+
+
+def settings_error(settings: Settings, key_path: str, text: str) -> ConfigError:
+    """An error found later about a setting, such as a port in use, at the line where it was written."""
+    path, line = settings.where(key_path)
+    return ConfigError(text, path=path, line=line, key=key_path)
+
+
+def dump(settings: Settings) -> str:
+    """Settings as YAML with every default filled in; loading it gives equal settings."""
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _settings_of(document: Document) -> Settings:
+    errors = list(document.errors)
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(document.values())
+    except ValidationError as error:
+        said = {(known.line, known.key) for known in errors}
+        for detail in error.errors(include_url=False):
+            if detail["type"] == "default_factory_not_called":  # it waits for a neighbour that is wrong itself
+                continue
+            found = document.error(detail["loc"], describe(detail, document))
+            if (found.line, found.key) not in said:
+                errors.append(found)
+    errors += find_conflicts(document)
+    if settings is None or errors:
+        raise ConfigErrors(errors)
+    settings._document = document  # kept for where()
+    return settings

@@ -1,0 +1,303 @@
+"""The tree of settings, one frozen model per section: what may be written, the defaults, and the bounds.
+
+Each check looks at one section only; what must hold between sections (overlaps, ids used twice) is in conflicts.py.
+Texts raised here say what is wrong, then what would be right; wording.py adds the same for what pydantic finds.
+The commented default is config/edge-proxy.yaml. No file is opened and no name is resolved here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import field_validator as check_field
+from pydantic import model_validator as check_model
+from pydantic_core.core_schema import ValidationInfo
+
+from edge_proxy.addr import E164, Address, Transport
+from edge_proxy.config.document import Document, parse_key_path, quote
+from edge_proxy.config.endpoints import (
+    is_wildcard,
+    numeric_prefix,
+    parse_advertised,
+    parse_listen_address,
+    parse_target,
+)
+from edge_proxy.numbers.ownership import parse_range
+from edge_proxy.sip.limits import Limits
+from edge_proxy.traffic.address_ranges import parse_prefix
+
+RETENTION_DAYS_MIN: Final = 365
+TELEMETRY_LISTEN: Final = "127.0.0.1:9464"
+
+# ISO 3166 codes that people write from habit, and the code that numbering plans know.
+_REGION_HABITS: Final = {"UK": "GB", "EL": "GR", "USA": "US", "EN": "GB"}
+
+
+def _checked_prefix(text: str) -> str:
+    parse_prefix(text)
+    return text
+
+
+def _checked_range(text: str) -> str:
+    parse_range(text)
+    return text
+
+
+def _checked_target(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+def _checked_listen(text: str) -> str:
+    parse_listen_address(text)
+    return text
+
+
+def _checked_advertise(text: str) -> str:
+    parse_advertised(text, default_port=0)
+    return text
+
+
+def _checked_region(text: str) -> str:
+    if text in SUPPORTED_REGIONS:
+        return text
+    upper = text.upper()
+    code = _REGION_HABITS.get(upper, upper)
+    advice = f'write "{code}"' if code in SUPPORTED_REGIONS else 'write two capital letters, such as "US" or "GB"'
+    raise ValueError(f"{quote(text)} is no ISO 3166 region with a numbering plan; {advice}")
+
+
+def _checked_path(value: object) -> object:
+    if isinstance(value, str) and not (value and value.isprintable()):
+        raise ValueError(f"{quote(value)} is no path; write one such as data or /var/lib/edge-proxy")
+    return value
+
+
+def _offered_transport(value: object) -> object:
+    if isinstance(value, str) and value.lower() == Transport.TLS:
+        raise ValueError("tls is not offered by this version; write udp or tcp")
+    return value
+
+
+def _each_once(transports: list[Transport]) -> list[Transport]:
+    if len(set(transports)) < len(transports):
+        raise ValueError("a transport is listed twice; write each one once")
+    return transports
+
+
+def _long_enough(days: object) -> object:
+    if isinstance(days, int) and not isinstance(days, bool) and days < RETENTION_DAYS_MIN:
+        raise ValueError(
+            f"{days} days is less than the duty to keep usage and customer records: one calendar year at least, "
+            f"counted from the end of the agreement; write {RETENTION_DAYS_MIN} or more"
+        )
+    return days
+
+
+# A name that is safe in a file name, a metric label, a log line and a SIP token alike.
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Prefix = Annotated[str, AfterValidator(_checked_prefix)]
+NumberRange = Annotated[str, AfterValidator(_checked_range)]
+Target = Annotated[str, AfterValidator(_checked_target)]
+ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
+FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_checked_path)]
+OfferedTransport = Annotated[Transport, Field(strict=False), BeforeValidator(_offered_transport)]
+
+
+class Section(BaseModel):
+    """Strict, closed and frozen. A key without a value (`limits:`) counts as not written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @check_model(mode="before")
+    @classmethod
+    def _drop_empty(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+class ListenerSettings(Section):
+    """One socket address and what peers are told of it."""
+
+    bind: ListenAddress = Field(examples=['"192.0.2.10:5060"'])
+    transports: Annotated[list[OfferedTransport], AfterValidator(_each_once)] = Field(
+        default=[Transport.UDP], min_length=1, examples=["[udp]"]
+    )
+    advertise: Annotated[str, AfterValidator(_checked_advertise)] | None = Field(
+        default=None, validate_default=True, examples=['"192.0.2.10"']
+    )
+
+    @check_field("advertise")
+    @classmethod
+    def _needed_for_a_wildcard(cls, value: str | None, info: ValidationInfo) -> str | None:
+        bind = info.data.get("bind")
+        if value is None and bind is not None and is_wildcard(parse_listen_address(bind).host):
+            raise ValueError(
+                f"{bind} listens on every address, so peers cannot be told where to answer; "
+                'write the address they reach, such as "192.0.2.10"'
+            )
+        return value
+
+    @property
+    def address(self) -> Address:
+        """Where to bind; port 0 asks the system for a free one."""
+        return parse_listen_address(self.bind)
+
+    @property
+    def advertised(self) -> Address:
+        """What goes into Via and Record-Route: `advertise`, or else the bound address. The host may be a name."""
+        if self.advertise is None:
+            return self.address
+        return parse_advertised(self.advertise, default_port=self.address.port)
+
+
+class ListenersSettings(Section):
+    customers: ListenerSettings = Field(examples=['{bind: "192.0.2.10:5060", transports: [udp]}'])
+    carriers: ListenerSettings = Field(examples=['{bind: "192.0.2.10:5070", transports: [udp]}'])
+
+
+class LimitsSettings(Section):
+    """How much one customer may send. None: no limit."""
+
+    calls_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
+    concurrent_calls: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
+class CustomerSettings(Section):
+    id: Token = Field(examples=["acme"])
+    sources: list[Prefix] = Field(min_length=1, examples=['["192.0.2.0/28"]'])
+    targets: list[Target] = Field(default=[], examples=['["sip:192.0.2.1:5060"]'])
+    country: Annotated[str, AfterValidator(_checked_region)] = Field(examples=["US"])
+    numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
+    limits: LimitsSettings = LimitsSettings()
+    mode: Literal["enforce", "monitor"] = "enforce"
+
+    @property
+    def prefixes(self) -> list[tuple[int, int, int]]:
+        """`sources` as (first, last, IP version), both ends inclusive."""
+        return [parse_prefix(text) for text in self.sources]
+
+    @property
+    def ranges(self) -> list[tuple[E164, E164]]:
+        """`numbers` as (first, last), both ends inclusive."""
+        return [parse_range(text) for text in self.numbers]
+
+
+def _numeric_targets(data: dict[str, object]) -> list[str]:
+    targets = data.get("targets")
+    if not isinstance(targets, list):
+        return []
+    return list(dict.fromkeys(prefix for target in targets if (prefix := numeric_prefix(target))))
+
+
+class TrunkSettings(Section):
+    id: Token = Field(examples=["carrier-a"])
+    targets: list[Target] = Field(min_length=1, examples=['["sip:203.0.113.10:5060"]'])
+    sources: list[Prefix] = Field(default_factory=_numeric_targets, examples=['["203.0.113.8/29"]'])
+    committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
+
+    @property
+    def prefixes(self) -> list[tuple[int, int, int]]:
+        """`sources` as (first, last, IP version), both ends inclusive."""
+        return [parse_prefix(text) for text in self.sources]
+
+
+class AsnSettings(Section):
+    table: FilePath = Field(examples=["config/asn-sample.tsv"])
+
+
+class PolicySettings(Section):
+    """What the operator may choose. Emergency calls have no key: they are never refused, limited or shed."""
+
+    unknown_ip_origin: Literal["allow", "reject"] = "allow"
+
+
+class EvidenceSettings(Section):
+    retention_days: Annotated[int, BeforeValidator(_long_enough)] = Field(
+        default=RETENTION_DAYS_MIN, ge=RETENTION_DAYS_MIN, le=36_500
+    )
+    when_full: Literal["pass", "refuse"] = "pass"
+    buffer_dir: FilePath | None = None
+
+
+class TelemetrySettings(Section):
+    listen: ListenAddress = Field(default=TELEMETRY_LISTEN, examples=[f'"{TELEMETRY_LISTEN}"'])
+    max_asn_labels: int = Field(default=100, ge=1, le=1000)
+    call_log: Literal["all", "refused", "none"] = "all"
+
+    @property
+    def address(self) -> Address:
+        return parse_listen_address(self.listen)
+
+
+class AdminSettings(Section):
+    listen: ListenAddress = Field(examples=['"127.0.0.1:8080"'])
+
+    @property
+    def address(self) -> Address:
+        return parse_listen_address(self.listen)
+
+
+class SipSettings(Section):
+    """The timers of RFC 3261 §17 and appendix A, and how large a message may be."""
+
+    t1_ms: int = Field(default=500, ge=10, le=10_000)
+    t2_ms: int = Field(default=4000, ge=100, le=60_000, validate_default=True)
+    t4_ms: int = Field(default=5000, ge=100, le=60_000)
+    timer_c_s: int = Field(default=185, gt=180, le=3600)
+    max_message_bytes: int = Field(default=65_535, ge=2048, le=1_048_576)
+    max_headers: int = Field(default=256, ge=32, le=4096)
+    max_header_bytes: int = Field(default=8192, ge=512, le=65_535)
+    max_vias: int = Field(default=70, ge=2, le=255)
+
+    @check_field("t2_ms")
+    @classmethod
+    def _at_least_t1(cls, value: int, info: ValidationInfo) -> int:
+        t1_ms = info.data.get("t1_ms", value)
+        if value < t1_ms:
+            raise ValueError(f"{value} is below t1_ms, {t1_ms}: retransmissions slow down from T1 to T2; write more")
+        return value
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds on one message, as the parser takes them."""
+        return Limits(self.max_message_bytes, self.max_headers, self.max_header_bytes, self.max_vias)
+
+
+class Settings(Section):
+    """The whole file. Relative paths are relative to the directory that the proxy is started in."""
+
+    node: Token = Field(examples=["edge-1"])
+    data_dir: FilePath = Field(default=Path("data"), examples=["data"])
+    workers: int = Field(default=1, ge=1, le=64)
+    listeners: ListenersSettings = Field(
+        examples=['{customers: {bind: "192.0.2.10:5060"}, carriers: {bind: "192.0.2.10:5070"}}']
+    )
+    customers: list[CustomerSettings] = Field(examples=["[] (nobody may call), or one `- id: acme` per customer"])
+    trunks: list[TrunkSettings] = Field(
+        min_length=1, examples=['[{id: carrier-a, targets: ["sip:203.0.113.10:5060"]}]']
+    )
+    asn: AsnSettings | None = Field(default=None, examples=["{table: config/asn-sample.tsv}"])
+    policy: PolicySettings = PolicySettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    admin: AdminSettings | None = Field(default=None, examples=['{listen: "127.0.0.1:8080"}'])
+    sip: SipSettings = SipSettings()
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    def where(self, key_path: str) -> tuple[str, int]:
+        """(file, line) of a key such as "listeners.customers.bind"; of its nearest written parent when defaulted."""
+        if self._document is None:
+            return "", 0
+        return self._document.path, self._document.line_of(parse_key_path(key_path))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal settings, wherever they were written: a reload that only moved lines changes nothing."""
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # it holds lists
