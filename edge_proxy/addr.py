@@ -51,8 +51,12 @@ class Address(NamedTuple):
 
 
 class Listener(NamedTuple):
-    """One bound socket as the core sees it: what peers read in our Via and Record-Route."""
+    """One bound socket as the core sees it: what peers read in our Via and Record-Route.
 
+    `slot` is its place among the worker's listeners: what the core names when it asks for a message to be sent.
+    """
+
+    slot: int
     side: Side
     transport: Transport
     advertised: Address

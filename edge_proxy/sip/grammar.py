@@ -1,0 +1,142 @@
+"""The tokens of RFC 3261 §25: header names with their compact forms, and the character classes the parsers share.
+
+A header's *kind* is a small integer, so that a message keeps one integer per line and a look-up is a list index.
+Kinds below `FIRST_REPEATABLE` may stand in a message once only (RFC 3261 §7.3.1); a second one is refused, since two
+elements that each believe a different one is how checks are walked around.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+OTHER: Final = 0
+FROM: Final = 1
+TO: Final = 2
+CALL_ID: Final = 3
+CSEQ: Final = 4
+MAX_FORWARDS: Final = 5
+CONTENT_LENGTH: Final = 6
+CONTENT_TYPE: Final = 7
+FIRST_REPEATABLE: Final = 8
+VIA: Final = 8
+ROUTE: Final = 9
+RECORD_ROUTE: Final = 10
+CONTACT: Final = 11
+PROXY_REQUIRE: Final = 12
+P_ASSERTED_IDENTITY: Final = 13
+P_PREFERRED_IDENTITY: Final = 14
+P_ACCESS_NETWORK_INFO: Final = 15
+DIVERSION: Final = 16
+HISTORY_INFO: Final = 17
+PRIVACY: Final = 18
+USER_AGENT: Final = 19
+SERVER: Final = 20
+REASON: Final = 21
+TIMESTAMP: Final = 22
+RETRY_AFTER: Final = 23
+KIND_COUNT: Final = 24
+
+HEADER_NAMES: Final[dict[int, str]] = {
+    FROM: "From",
+    TO: "To",
+    CALL_ID: "Call-ID",
+    CSEQ: "CSeq",
+    MAX_FORWARDS: "Max-Forwards",
+    CONTENT_LENGTH: "Content-Length",
+    CONTENT_TYPE: "Content-Type",
+    VIA: "Via",
+    ROUTE: "Route",
+    RECORD_ROUTE: "Record-Route",
+    CONTACT: "Contact",
+    PROXY_REQUIRE: "Proxy-Require",
+    P_ASSERTED_IDENTITY: "P-Asserted-Identity",
+    P_PREFERRED_IDENTITY: "P-Preferred-Identity",
+    P_ACCESS_NETWORK_INFO: "P-Access-Network-Info",
+    DIVERSION: "Diversion",
+    HISTORY_INFO: "History-Info",
+    PRIVACY: "Privacy",
+    USER_AGENT: "User-Agent",
+    SERVER: "Server",
+    REASON: "Reason",
+    TIMESTAMP: "Timestamp",
+    RETRY_AFTER: "Retry-After",
+}
+
+COMPACT_FORMS: Final[dict[bytes, int]] = {
+    b"f": FROM,
+    b"t": TO,
+    b"i": CALL_ID,
+    b"l": CONTENT_LENGTH,
+    b"c": CONTENT_TYPE,
+    b"v": VIA,
+    b"m": CONTACT,
+}
+
+_BY_LOWER_NAME: Final[dict[bytes, int]] = {
+    **{name.lower().encode(): kind for kind, name in HEADER_NAMES.items()},
+    **COMPACT_FORMS,
+}
+
+# Names seen in nearly every message that a proxy passes on unread; listed so that they cost one dict look-up.
+_PASSED_ON: Final = (
+    b"Allow", b"Supported", b"Require", b"Accept", b"Date", b"Expires", b"Session-Expires", b"Min-SE", b"Allow-Events",
+    b"Event", b"RSeq", b"RAck", b"Subject", b"Organization", b"Content-Disposition", b"Identity", b"Remote-Party-ID",
+)  # fmt: skip
+
+KIND_BY_NAME: Final[dict[bytes, int]] = {
+    **{name.encode(): kind for kind, name in HEADER_NAMES.items()},
+    **{name.lower().encode(): kind for kind, name in HEADER_NAMES.items()},
+    **COMPACT_FORMS,
+    **{compact.upper(): kind for compact, kind in COMPACT_FORMS.items()},
+    **dict.fromkeys(_PASSED_ON, OTHER),
+}
+"""Exact spellings to kind: the fast path. A miss goes through `header_kind`."""
+
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+
+is_token = _TOKEN.fullmatch
+
+
+def header_kind(name: bytes) -> int:
+    """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""
+    stripped = name.rstrip(b" \t")
+    if is_token(stripped) is None:
+        return -1
+    return _BY_LOWER_NAME.get(stripped.lower(), OTHER)
+
+
+METHOD_INVITE: Final = b"INVITE"
+METHOD_ACK: Final = b"ACK"
+METHOD_BYE: Final = b"BYE"
+METHOD_CANCEL: Final = b"CANCEL"
+METHOD_OPTIONS: Final = b"OPTIONS"
+
+SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
+"""Request-URI schemes a call may be sent to; another is answered 416 (RFC 3261 §16.3). urn: RFC 5031 services."""
+
+MAGIC_COOKIE: Final = b"z9hG4bK"
+
+REASON_PHRASES: Final[dict[int, str]] = {
+    100: "Trying",
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    487: "Request Terminated",
+    500: "Server Internal Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    603: "Decline",
+}

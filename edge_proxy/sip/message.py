@@ -1,0 +1,102 @@
+"""One SIP message as received: its start line read, its header lines kept as they came (RFC 3261 §7).
+
+A message is a list of raw header lines with a kind beside each. Nothing is sliced, decoded or parsed until somebody
+asks, and a proxy that forwards joins the same lines again, so what it has no business with leaves byte for byte as
+it arrived and in the same order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from edge_proxy.sip import grammar
+
+if TYPE_CHECKING:
+    from edge_proxy.sip.headers import Via
+
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_NO_LINES: Final = [-1] * grammar.KIND_COUNT
+
+
+def line_value(line: bytes) -> bytes:
+    """The value of one raw header line: unfolded, without the blanks around it."""
+    value = line[line.find(b":") + 1 :]
+    if b"\n" in value:
+        value = _FOLD.sub(b" ", value)
+    return value.strip(b" \t\r\n")
+
+
+class Message:
+    """A request (`method` and `uri` set) or a response (`status` set, `method` is CSeq's).
+
+    `lines` are the header lines without their CRLF (a folded header is one line that still holds its folds);
+    `kinds[i]` is the kind of `lines[i]`; `first[kind]` the index of the first line of a kind or -1.
+    The fields below the mandatory ones are filled by `parser.parse_message`; on a message that it refused they may
+    be empty, and only `serializer.build_response` may be used with it.
+    """
+
+    __slots__ = (
+        "body",
+        "call_id",
+        "cseq",
+        "first",
+        "from_tag",
+        "kinds",
+        "lines",
+        "max_forwards",
+        "method",
+        "reason",
+        "size",
+        "start_line",
+        "status",
+        "to_tag",
+        "uri",
+        "via",
+    )
+
+    def __init__(self, start_line: bytes, size: int) -> None:
+        self.start_line = start_line
+        self.size = size
+        self.lines: list[bytes] = []
+        self.kinds: list[int] = []
+        self.first: list[int] = _NO_LINES[:]
+        self.body = b""
+        self.method = b""
+        self.uri = b""
+        self.status = 0
+        self.reason = b""
+        self.via: Via | None = None
+        self.call_id = b""
+        self.cseq = 0
+        self.from_tag = b""
+        self.to_tag = b""
+        self.max_forwards = -1
+
+    @property
+    def is_request(self) -> bool:
+        return self.status == 0
+
+    def value(self, kind: int) -> bytes | None:
+        """The value of the first line of this kind, unfolded and trimmed; None when there is none."""
+        index = self.first[kind]
+        return None if index < 0 else line_value(self.lines[index])
+
+    def values(self, kind: int) -> Iterator[bytes]:
+        """The value of every line of this kind, in order; a line may hold several values with commas between."""
+        index = self.first[kind]
+        if index < 0:
+            return
+        kinds = self.kinds
+        for i in range(index, len(kinds)):
+            if kinds[i] == kind:
+                yield line_value(self.lines[i])
+
+    def text(self, kind: int) -> str:
+        """The first value of this kind as text, "" when there is none; bytes that are no UTF-8 become U+FFFD."""
+        value = self.value(kind)
+        return "" if value is None else value.decode("utf-8", "replace")
+
+    def __repr__(self) -> str:
+        return f"<Message {self.start_line[:60]!r} {len(self.lines)} headers, body {len(self.body)}>"

@@ -1,0 +1,214 @@
+"""Bytes to `Message` (RFC 3261 §7, §16.3 step 1, §18.3): one pass over the lines, then the parts a proxy uses.
+
+What it refuses, it refuses with the answer it deserves: the error carries the status, the offset and, when enough of
+the message was readable to answer it, the message so far. It never raises anything else, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip import grammar
+from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
+from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, split_list
+from edge_proxy.sip.limits import Limits
+from edge_proxy.sip.message import Message
+
+_REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
+_STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
+_SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]{0,8192} SIP/[0-9]", re.IGNORECASE)
+
+
+class MalformedMessageError(RemoteProtocolError):
+    """A message that cannot be used. `partial` is what could be read of it; None when it does not look like SIP."""
+
+    def __init__(
+        self, text: str, *, partial: Message | None, sip_status: int = 400, rfc: str = "", offset: int = -1
+    ) -> None:
+        super().__init__(text, sip_status=sip_status, rfc=rfc, offset=offset)
+        self.partial = partial
+
+
+def parse_message(data: bytes, limits: Limits) -> Message:
+    """Parse one whole message as a datagram brings it: start line, headers, body to Content-Length or the end.
+
+    Raises `MalformedMessageError`.
+    """
+    head_end = data.find(b"\r\n\r\n")
+    head = data if head_end < 0 else data[:head_end]
+    start_line, _, rest = head.partition(b"\r\n")
+    if _SIPPISH.match(start_line) is None:
+        raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
+    message = Message(start_line, len(data))
+    problem = _read_start_line(message) or _read_headers(message, rest, limits)
+    if problem is None and len(data) > limits.max_message_bytes:
+        problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
+    if problem is None and head_end < 0:
+        problem = _problem(message, "header block has no end", "3261 §7", offset=len(data))
+    if problem is None and head.count(b"\n") + head.count(b"\r") != 2 * head.count(b"\r\n"):
+        # An element that takes a lone CR or LF for a line end would see other headers than we checked.
+        problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
+    if problem is None:
+        message.body = data[head_end + 4 :]
+        problem = _read_mandatory(message, limits)
+    else:
+        _read_mandatory(message, limits)  # for the answer's sake; the first problem found is the one to tell
+    if problem is not None:
+        raise problem
+    return message
+
+
+def _problem(
+    message: Message, text: str, rfc: str, sip_status: int = 400, *, offset: int = -1
+) -> MalformedMessageError:
+    return MalformedMessageError(text, partial=message, sip_status=sip_status, rfc=rfc, offset=offset)
+
+
+def _read_start_line(message: Message) -> MalformedMessageError | None:
+    line = message.start_line
+    request = _REQUEST_LINE.fullmatch(line)
+    if request is not None:
+        message.method = request[1]
+        message.uri = request[2]
+        if request[3] != b"2" or request[4] != b"0":
+            return _problem(message, "SIP version is not 2.0", "3261 §7.1", 505, offset=0)
+        return None
+    status = _STATUS_LINE.fullmatch(line)
+    if status is not None:
+        message.status = int(status[3])
+        message.reason = status[4]
+        if status[1] != b"2" or status[2] != b"0":
+            return _problem(message, "SIP version is not 2.0", "3261 §7.2", 505, offset=0)
+        return None
+    if line[:4].upper() == b"SIP/":
+        message.status = 999  # some response, for those who ask whether it can be answered
+        return _problem(message, "status line is malformed", "3261 §7.2", offset=0)
+    message.method = line.partition(b" ")[0]
+    return _problem(message, "request line is malformed", "3261 §7.1", offset=0)
+
+
+def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
+    """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
+    lines = block.split(b"\r\n")
+    if b"\r\n " in block or b"\r\n\t" in block:
+        lines = _join_folds(lines)
+    if lines and not lines[-1]:
+        lines.pop()
+    problem: MalformedMessageError | None = None
+    if len(lines) > limits.max_headers:
+        problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
+        del lines[limits.max_headers :]
+    kinds: list[int] = []
+    first = message.first
+    longest = limits.max_header_bytes
+    known = KIND_BY_NAME.get
+    for index, line in enumerate(lines):
+        name = line[: line.find(b":")]
+        kind = known(name)
+        if kind is None:
+            kind = grammar.header_kind(name) if b":" in line else -1
+            if kind < 0:
+                kind = grammar.OTHER
+                if problem is None:
+                    problem = _problem(
+                        message,
+                        f"header line {index + 1} has no name",
+                        "3261 §7.3.1",
+                        offset=_offset(message, lines, index),
+                    )
+        kinds.append(kind)
+        if kind:
+            if first[kind] < 0:
+                first[kind] = index
+            elif kind < FIRST_REPEATABLE and problem is None:
+                problem = _problem(
+                    message,
+                    f"two {HEADER_NAMES[kind]} headers",
+                    "3261 §7.3.1",
+                    offset=_offset(message, lines, index),
+                )
+        if len(line) > longest and problem is None:
+            named = HEADER_NAMES.get(kind) or name[:40].decode("ascii", "replace")
+            problem = _problem(
+                message,
+                f"{named} is longer than {longest} bytes",
+                "3261 §21.5.11",
+                513,
+                offset=_offset(message, lines, index),
+            )
+    message.lines = lines
+    message.kinds = kinds
+    return problem
+
+
+def _join_folds(lines: list[bytes]) -> list[bytes]:
+    """Put continuation lines back to the header they continue, folds kept, so that it leaves as it came (§7.3.1)."""
+    joined: list[list[bytes]] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t") and joined:
+            joined[-1].append(line)
+        else:
+            joined.append([line])
+    return [parts[0] if len(parts) == 1 else b"\r\n".join(parts) for parts in joined]
+
+
+def _offset(message: Message, lines: list[bytes], index: int) -> int:
+    return len(message.start_line) + 2 + sum(len(line) + 2 for line in lines[:index])
+
+
+def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError | None:
+    """Read the six headers that every message must have and a proxy lives by (§8.1.1)."""
+    try:
+        via = message.value(grammar.VIA)
+        if via is None:
+            raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
+        message.via = parse_via(split_list(via)[0])
+        call_id = message.value(grammar.CALL_ID)
+        if not call_id or b" " in call_id:
+            raise RemoteProtocolError(
+                "Call-ID is missing or empty" if not call_id else "Call-ID is not one word", rfc="3261 §20.8"
+            )
+        message.call_id = call_id
+        cseq = message.value(grammar.CSEQ)
+        if cseq is None:
+            raise RemoteProtocolError("CSeq is missing", rfc="3261 §20.16")
+        message.cseq, method = parse_cseq(cseq)
+        if message.status:
+            message.method = method
+        elif method != message.method:
+            raise RemoteProtocolError("CSeq names another method than the request line", rfc="3261 §8.1.1.5")
+        from_ = message.value(grammar.FROM)
+        if from_ is None:
+            raise RemoteProtocolError("From is missing", rfc="3261 §20.20")
+        message.from_tag = parse_tag(from_, "From")
+        to = message.value(grammar.TO)
+        if to is None:
+            raise RemoteProtocolError("To is missing", rfc="3261 §20.39")
+        message.to_tag = parse_tag(to, "To")
+        max_forwards = message.value(grammar.MAX_FORWARDS)
+        if max_forwards is not None:
+            if not max_forwards.isdigit() or len(max_forwards) > 3 or int(max_forwards) > 255:
+                raise RemoteProtocolError("Max-Forwards is not a number from 0 to 255", rfc="3261 §20.22")
+            message.max_forwards = int(max_forwards)
+        if message.first[grammar.VIA] >= 0 and message.kinds.count(grammar.VIA) > limits.max_vias:
+            raise RemoteProtocolError(f"more than {limits.max_vias} Vias", sip_status=513, rfc="3261 §16.3")
+        _cut_body(message)
+    except RemoteProtocolError as error:
+        return _problem(message, str(error), error.rfc, error.sip_status)
+    return None
+
+
+def _cut_body(message: Message) -> None:
+    """Hold the body to Content-Length as a datagram demands (§18.3): more is cut off, less is an error."""
+    text = message.value(grammar.CONTENT_LENGTH)
+    if text is None:
+        return
+    if not text.isdigit() or len(text) > 10:
+        raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
+    length = int(text)
+    if length > len(message.body):
+        raise RemoteProtocolError("Content-Length is more than the datagram holds", rfc="3261 §18.3")
+    if length < len(message.body):
+        message.body = message.body[:length]

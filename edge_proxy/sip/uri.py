@@ -1,0 +1,83 @@
+"""sip, sips, tel and urn URIs (RFC 3261 §19.1, RFC 3966, RFC 5031), as far as a proxy reads them.
+
+The user part is percent-decoded and cut at its first `;` (a telephone-subscriber carries its own parameters there,
+RFC 3261 §19.1.6), so that `+1%32025550100;npdi` and `+12025550100` are the same user to whoever compares.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip.headers import find_param
+
+_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+(?=:)")
+_SIP_REST: Final = re.compile(
+    rb"(?:([^@\s<>\"]*+)@)?(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?::([0-9]{1,5}))?(;[^\s<>\"?]*+)?(\?[^\s<>\"]*+)?"
+)
+_OPAQUE: Final = re.compile(rb"([^\s<>\";?]++)(;[^\s<>\"]*+)?")
+
+
+class Uri(NamedTuple):
+    """A URI split into what routing and policy ask for.
+
+    `scheme` is in lower case. For sip and sips: `user` (decoded, without its parameters and password; "" when there
+    is none), `host` (lower case, IPv6 without brackets), `port`. For tel: `user` is the number. For any other scheme:
+    `user` is all behind the colon. `user_params` and `params` are raw, each beginning with ";" or empty.
+    """
+
+    scheme: str
+    user: str
+    host: str
+    port: int | None
+    user_params: bytes
+    params: bytes
+
+    def param(self, name: bytes) -> bytes | None:
+        """The value of a URI parameter (lower-case name); b"" when it has none, None when absent."""
+        return find_param(self.params, name)
+
+
+@lru_cache(maxsize=4096)
+def parse_uri(text: bytes) -> Uri:
+    """Parse a URI; raises `RemoteProtocolError` when it is none. Memoised: peers send the same ones again and again."""
+    scheme_match = _SCHEME.match(text)
+    if scheme_match is None:
+        raise RemoteProtocolError("URI has no scheme", rfc="3261 §19.1.1")
+    scheme = scheme_match[0].decode("ascii").lower()
+    rest = text[scheme_match.end() + 1 :]
+    if scheme in {"sip", "sips"}:
+        return _parse_sip(scheme, rest)
+    match = _OPAQUE.fullmatch(rest)
+    if match is None:
+        raise RemoteProtocolError(f"{scheme} URI is malformed", rfc="3966 §3" if scheme == "tel" else "3986")
+    user = _decode(match[1])
+    params = match[2] or b""
+    return Uri(scheme, user, "", None, params if scheme == "tel" else b"", params)
+
+
+def _parse_sip(scheme: str, rest: bytes) -> Uri:
+    match = _SIP_REST.fullmatch(rest)
+    if match is None:
+        raise RemoteProtocolError(f"{scheme} URI is malformed", rfc="3261 §19.1.1")
+    user_part, host, port_text, params, _headers = match.groups()
+    port = None if port_text is None else int(port_text)
+    if port is not None and not 0 < port < 65536:
+        raise RemoteProtocolError(f"{scheme} URI has a port that is none", rfc="3261 §19.1.1")
+    user, user_params = "", b""
+    if user_part is not None:
+        if not user_part:
+            raise RemoteProtocolError(f"{scheme} URI has an empty user", rfc="3261 §19.1.1")
+        number, semicolon, tail = user_part.partition(b";")
+        user = _decode(number.partition(b":")[0])
+        user_params = semicolon + tail
+    return Uri(scheme, user, host.strip(b"[]").decode("ascii").lower(), port, user_params, params or b"")
+
+
+def _decode(text: bytes) -> str:
+    if b"%" in text:
+        return unquote(text, errors="replace")
+    return text.decode("utf-8", "replace")
