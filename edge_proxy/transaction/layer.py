@@ -1,0 +1,303 @@
+"""The transaction layer (RFC 3261 §17): messages and the time in; messages to send, and what the core must know, out.
+
+The tables say what happens in which state; this file only performs the rows. Everything to be sent is appended to
+the list given at construction, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from edge_proxy.addr import Address, Monotonic
+from edge_proxy.errors import LocalProtocolError
+from edge_proxy.sip import grammar
+from edge_proxy.sip.message import Message
+from edge_proxy.transaction.derive import build_ack
+from edge_proxy.transaction.keys import transaction_key
+from edge_proxy.transaction.tables import (
+    INVITE_CLIENT,
+    INVITE_SERVER,
+    NON_INVITE_CLIENT,
+    NON_INVITE_SERVER,
+    Do,
+    Event,
+    Row,
+    State,
+    Table,
+)
+from edge_proxy.transaction.timers import TimerSettings, TimerWheel
+
+U = TypeVar("U")
+"""What the core hangs on a transaction: its own context."""
+
+_EVENTS: Final = len(Event)
+
+
+def _flatten(table: Table) -> list[Row | None]:
+    """A table as a list, indexed by state * events + event: no tuple is built to look a row up."""
+    rows: list[Row | None] = [None] * (len(State) * _EVENTS)
+    for (state, event), row in table.items():
+        rows[state * _EVENTS + event] = row
+    return rows
+
+
+_INVITE_CLIENT: Final = _flatten(INVITE_CLIENT)
+_NON_INVITE_CLIENT: Final = _flatten(NON_INVITE_CLIENT)
+_INVITE_SERVER: Final = _flatten(INVITE_SERVER)
+_NON_INVITE_SERVER: Final = _flatten(NON_INVITE_SERVER)
+
+
+class Send(NamedTuple):
+    """One message to leave through the listener with this slot."""
+
+    slot: int
+    address: Address
+    data: bytes
+
+
+class ServerTransaction(Generic[U]):
+    """A request that came to us, until its response can no longer be asked for again (§17.2)."""
+
+    __slots__ = ("address", "interval_s", "is_reliable", "key", "request", "response", "rows", "slot", "state", "user")
+
+    def __init__(self, key: bytes, request: Message, slot: int, address: Address, *, is_reliable: bool) -> None:
+        self.key = key
+        self.request: Message | None = request
+        self.slot = slot
+        self.address = address
+        self.is_reliable = is_reliable
+        is_invite = request.method == grammar.METHOD_INVITE
+        self.rows = _INVITE_SERVER if is_invite else _NON_INVITE_SERVER
+        self.state = State.PROCEEDING if is_invite else State.TRYING
+        self.response: bytes | None = None
+        self.interval_s = 0.0
+        self.user: U | None = None
+
+
+class ClientTransaction(Generic[U]):
+    """A request we sent, until no response to it can come any more (§17.1)."""
+
+    __slots__ = ("address", "interval_s", "is_reliable", "key", "request", "rows", "slot", "state", "user")
+
+    def __init__(
+        self, key: bytes, method: bytes, request: bytes, slot: int, address: Address, *, is_reliable: bool
+    ) -> None:
+        self.key = key
+        self.request = request
+        self.slot = slot
+        self.address = address
+        self.is_reliable = is_reliable
+        is_invite = method == grammar.METHOD_INVITE
+        self.rows = _INVITE_CLIENT if is_invite else _NON_INVITE_CLIENT
+        self.state = State.CALLING if is_invite else State.TRYING
+        self.interval_s = 0.0
+        self.user: U | None = None
+
+
+class TransactionLayer(Generic[U]):
+    """All transactions of one worker, by key, and the one timer wheel they share."""
+
+    __slots__ = (
+        "_now",
+        "_timed_out",
+        "_wheel",
+        "clients",
+        "out",
+        "requests_resent",
+        "responses_resent",
+        "server_timeouts",
+        "servers",
+        "timers",
+    )
+
+    def __init__(self, timers: TimerSettings, out: list[Send]) -> None:
+        self.timers = timers
+        self.out = out
+        self.servers: dict[bytes, ServerTransaction[U]] = {}
+        self.clients: dict[bytes, ClientTransaction[U]] = {}
+        self.requests_resent = 0
+        self.responses_resent = 0
+        self.server_timeouts = 0
+        self._wheel: TimerWheel[ServerTransaction[U] | ClientTransaction[U]] = TimerWheel()
+        self._timed_out: list[tuple[ClientTransaction[U], U | None]] = []
+        self._now = Monotonic(0.0)
+
+    def find_server(self, key: bytes, method: bytes) -> ServerTransaction[U] | None:
+        """The server transaction of a request with this `keys.server_key` (an ACK finds its INVITE's)."""
+        return self.servers.get(transaction_key(key, method))
+
+    def open_server(
+        self, key: bytes, request: Message, slot: int, address: Address, *, is_reliable: bool = False
+    ) -> ServerTransaction[U]:
+        """Begin a server transaction; responses to it go to `address` through the listener `slot`."""
+        whole_key = transaction_key(key, request.method)
+        server: ServerTransaction[U] = ServerTransaction(whole_key, request, slot, address, is_reliable=is_reliable)
+        self.servers[whole_key] = server
+        return server
+
+    def receive_again(self, server: ServerTransaction[U], method: bytes, now: Monotonic) -> bool:
+        """A retransmission or an ACK came for `server`. True when the core must see it (an ACK to a 2xx)."""
+        event = Event.ACK if method == grammar.METHOD_ACK else Event.REQUEST
+        return self._run_server(server, event, b"", now)
+
+    def respond(self, server: ServerTransaction[U], status: int, data: bytes, now: Monotonic) -> None:
+        """Send a response of status class `status` through its transaction."""
+        self._run_server(server, _class_of(status), data, now)
+
+    def open_client(
+        self,
+        branch: bytes,
+        method: bytes,
+        data: bytes,
+        slot: int,
+        address: Address,
+        now: Monotonic,
+        *,
+        is_reliable: bool = False,
+    ) -> ClientTransaction[U]:
+        """Send a request as a new client transaction; `branch` is the one in its top Via and is ours alone."""
+        key = transaction_key(branch, method)
+        if key in self.clients:
+            raise LocalProtocolError(f"open_client: branch {branch!r} is in use")
+        client: ClientTransaction[U] = ClientTransaction(key, method, data, slot, address, is_reliable=is_reliable)
+        self.clients[key] = client
+        self.out.append(Send(slot, address, data))
+        timers = self.timers
+        is_invite = client.rows is _INVITE_CLIENT
+        if not is_reliable:
+            client.interval_s = timers.t1_s
+            self._wheel.start(now + timers.t1_s, client, Event.TIMER_A if is_invite else Event.TIMER_E)
+        self._wheel.start(now + timers.timeout_s, client, Event.TIMER_B if is_invite else Event.TIMER_F)
+        return client
+
+    def find_client(self, branch: bytes, method: bytes) -> ClientTransaction[U] | None:
+        return self.clients.get(transaction_key(branch, method))
+
+    def receive_response(self, client: ClientTransaction[U], response: Message, now: Monotonic) -> bool:
+        """A response came for `client`. True when the core must see it; False when the transaction absorbs it."""
+        return self._run_client(client, _class_of(response.status), response, now)
+
+    def give_up(self, client: ClientTransaction[U]) -> None:
+        """Stop waiting for an answer to `client`; what comes late finds no transaction."""
+        self._end_client(client)
+
+    def next_deadline(self) -> Monotonic | None:
+        return self._wheel.next_deadline()
+
+    def handle_timer(self, now: Monotonic) -> list[tuple[ClientTransaction[U], U | None]]:
+        """Run the timers that are due; return the client transactions that waited in vain (B, F), and their users.
+
+        A server transaction whose ACK never came (H) is only counted: nobody is left to be told.
+        """
+        self._now = now
+        self._timed_out = []
+        self._wheel.fire_due(now, self._fire)
+        return self._timed_out
+
+    def _fire(self, owner: ServerTransaction[U] | ClientTransaction[U], event: int) -> None:
+        if isinstance(owner, ServerTransaction):
+            self._run_server(owner, event, b"", self._now)
+        else:
+            self._run_client(owner, event, None, self._now)
+
+    def _run_server(self, server: ServerTransaction[U], event: int, data: bytes, now: Monotonic) -> bool:
+        row = server.rows[server.state * _EVENTS + event]
+        if row is None:
+            return False
+        server.state = row.next_state
+        passes_up = False
+        timers = self.timers
+        for action in row.actions:
+            if action is Do.SEND_RESPONSE:
+                self.out.append(Send(server.slot, server.address, data))
+                if row.next_state is State.ACCEPTED:
+                    # The far end repeats its own 2xx (RFC 6026 §7.1): nothing of the call's messages is kept.
+                    server.response = server.request = None
+                else:
+                    server.response = data
+                    if row.next_state is State.COMPLETED:
+                        server.request = None
+            elif action is Do.RESEND_RESPONSE:
+                if server.response is not None:
+                    self.responses_resent += 1
+                    self.out.append(Send(server.slot, server.address, server.response))
+            elif action is Do.START_G:
+                if not server.is_reliable:
+                    server.interval_s = min(2 * server.interval_s or timers.t1_s, timers.t2_s)
+                    self._wheel.start(now + server.interval_s, server, Event.TIMER_G)
+            elif action is Do.START_H:
+                self._wheel.start(now + timers.timeout_s, server, Event.TIMER_H)
+            elif action is Do.START_I:
+                self._wait_or_end(server, Event.TIMER_I, timers.t4_s, now)
+            elif action is Do.START_J:
+                self._wait_or_end(server, Event.TIMER_J, timers.timeout_s, now)
+            elif action is Do.START_L:
+                self._wheel.start(now + timers.timeout_s, server, Event.TIMER_L)
+            elif action is Do.TIME_OUT:
+                self.server_timeouts += 1
+            elif action is Do.PASS_UP:
+                passes_up = True
+        if server.state is State.TERMINATED:
+            self.servers.pop(server.key, None)
+            server.user = None  # the context points back here: no cycle may outlive the transaction
+        return passes_up
+
+    def _wait_or_end(self, server: ServerTransaction[U], event: Event, delay_s: float, now: Monotonic) -> None:
+        if server.is_reliable:
+            server.state = State.TERMINATED
+        else:
+            self._wheel.start(now + delay_s, server, event)
+
+    def _run_client(self, client: ClientTransaction[U], event: int, response: Message | None, now: Monotonic) -> bool:
+        row = client.rows[client.state * _EVENTS + event]
+        if row is None:
+            return False
+        client.state = row.next_state
+        passes_up = False
+        timers = self.timers
+        for action in row.actions:
+            if action is Do.PASS_UP:
+                passes_up = True
+            elif action is Do.RESEND_REQUEST:
+                self.requests_resent += 1
+                self.out.append(Send(client.slot, client.address, client.request))
+            elif action is Do.START_A:
+                client.interval_s *= 2
+                self._wheel.start(now + client.interval_s, client, Event.TIMER_A)
+            elif action is Do.START_E:
+                client.interval_s = min(2 * client.interval_s, timers.t2_s)
+                self._wheel.start(now + client.interval_s, client, Event.TIMER_E)
+            elif action is Do.START_E_AT_T2:
+                self._wheel.start(now + timers.t2_s, client, Event.TIMER_E)
+            elif action is Do.SEND_ACK:
+                if response is not None:
+                    self.out.append(Send(client.slot, client.address, build_ack(client.request, response)))
+            elif action is Do.START_D:
+                self._wait_or_end_client(client, Event.TIMER_D, timers.timer_d_s, now)
+            elif action is Do.START_K:
+                self._wait_or_end_client(client, Event.TIMER_K, timers.t4_s, now)
+            elif action is Do.START_M:
+                client.request = b""
+                self._wheel.start(now + timers.timeout_s, client, Event.TIMER_M)
+            elif action is Do.TIME_OUT:
+                self._timed_out.append((client, client.user))
+        if client.state is State.TERMINATED:
+            self._end_client(client)
+        return passes_up
+
+    def _wait_or_end_client(self, client: ClientTransaction[U], event: Event, delay_s: float, now: Monotonic) -> None:
+        if client.is_reliable:
+            client.state = State.TERMINATED
+        else:
+            self._wheel.start(now + delay_s, client, event)
+
+    def _end_client(self, client: ClientTransaction[U]) -> None:
+        client.state = State.TERMINATED
+        client.user = None
+        self.clients.pop(client.key, None)
+
+
+def _class_of(status: int) -> Event:
+    if status < 200:
+        return Event.PROVISIONAL
+    return Event.SUCCESS if status < 300 else Event.FAILURE

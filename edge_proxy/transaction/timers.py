@@ -1,0 +1,74 @@
+"""Every timer of RFC 3261 §17 and RFC 6026 in one wheel: deadlines in, what is due out. It never reads a clock.
+
+Starting a timer is a list append and nothing is ever cancelled: a timer that fires in a state that has no use for it
+meets no row in the transaction's table and is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from edge_proxy.addr import Monotonic
+
+T = TypeVar("T")
+
+TICK_S: Final = 0.01
+"""How fine the wheel is: a timer fires up to one tick late and never early."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSettings:
+    """The base values of RFC 3261 table 4, in seconds."""
+
+    t1_s: float = 0.5
+    t2_s: float = 4.0
+    t4_s: float = 5.0
+    timer_c_s: float = 185.0
+
+    @property
+    def timeout_s(self) -> float:
+        """64*T1: timers B, F, H, J, L and M."""
+        return 64 * self.t1_s
+
+    @property
+    def timer_d_s(self) -> float:
+        """At least 32 s over UDP (§17.1.1.2)."""
+        return max(32.0, 64 * self.t1_s)
+
+
+class TimerWheel(Generic[T]):
+    """Owners and what they wait for, kept in slots of one tick; only slots that hold something exist."""
+
+    __slots__ = ("_slots", "_ticks", "pending")
+
+    def __init__(self) -> None:
+        self._slots: dict[int, list[tuple[T, int]]] = {}
+        self._ticks: list[int] = []
+        self.pending = 0
+
+    def start(self, at: float, owner: T, event: int) -> None:
+        """Let `event` be due for `owner` at `at` (rounded up to the next tick)."""
+        tick = int(at / TICK_S) + 1
+        slot = self._slots.get(tick)
+        if slot is None:
+            self._slots[tick] = [(owner, event)]
+            heapq.heappush(self._ticks, tick)
+        else:
+            slot.append((owner, event))
+        self.pending += 1
+
+    def next_deadline(self) -> Monotonic | None:
+        """When the earliest slot is due; None when nothing is waiting."""
+        return Monotonic(self._ticks[0] * TICK_S) if self._ticks else None
+
+    def fire_due(self, now: Monotonic, fire: Callable[[T, int], None]) -> None:
+        """Call `fire(owner, event)` for all that is due at `now`, in order of deadline."""
+        ticks = self._ticks
+        while ticks and ticks[0] * TICK_S <= now:
+            slot = self._slots.pop(heapq.heappop(ticks))
+            self.pending -= len(slot)
+            for owner, event in slot:
+                fire(owner, event)
