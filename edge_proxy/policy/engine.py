@@ -1,0 +1,83 @@
+"""Run the rules in order and say what came of it: the one place where a verdict is made, live or in `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import Side
+from edge_proxy.policy import rules
+from edge_proxy.policy.facts import CallFacts
+from edge_proxy.policy.parties import Customer, Mode
+from edge_proxy.policy.rules import Finding, Rulebook, Weighed
+from edge_proxy.policy.signals import weigh_ip_origin
+from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
+
+Rule = Callable[[Weighed, Rulebook], Finding | None]
+
+FROM_CUSTOMERS: Final[tuple[Rule, ...]] = (
+    rules.emergency,
+    rules.known_source,
+    rules.claims_are_bounded,
+    rules.from_is_owned,
+    rules.asserted_is_owned,
+    rules.began_on_ip,
+)
+"""In this order, the first that has something to say decides; a call none speaks against is `identity_owned`."""
+
+FROM_CARRIERS: Final[tuple[Rule, ...]] = (
+    rules.known_source,
+    rules.callee_is_ours,
+    rules.claims_are_bounded,
+    rules.not_our_own_number,
+)
+"""Calls into our network; one that no rule speaks against is `carrier_call`."""
+
+
+class Step(NamedTuple):
+    """One line of an explanation: a rule, and what it said ("" when it had nothing to say)."""
+
+    rule: str
+    said: str
+
+
+def decide(
+    facts: CallFacts, book: Rulebook, callee: Customer | None = None, trace: list[Step] | None = None
+) -> Verdict:
+    """The verdict on one attempt. With `trace`, each rule that was asked is written to it in order."""
+    origin = facts.source.origin
+    ip_origin, signals = weigh_ip_origin(facts)
+    case = Weighed(facts, ip_origin, signals, callee)
+    from_customers = origin.side is Side.CUSTOMERS
+    finding = None
+    name = "default"
+    for rule in FROM_CUSTOMERS if from_customers else FROM_CARRIERS:
+        finding = rule(case, book)
+        if trace is not None:
+            trace.append(Step(rule.__name__, "" if finding is None else finding.text))
+        if finding is not None:
+            name = rule.__name__
+            break
+    if finding is None:
+        finding = (
+            Finding(Reason.IDENTITY_OWNED, "every identity is the customer's own")
+            if from_customers
+            else Finding(Reason.CARRIER_CALL, "a call from the carrier to a number of ours")
+        )
+    status = STATUS_OF.get(finding.reason, 0)
+    outcome = Outcome.ALLOWED
+    if status:
+        responsible = origin.customer if from_customers else callee
+        is_monitored = responsible is not None and responsible.mode is Mode.MONITOR
+        outcome = Outcome.MONITORED if is_monitored else Outcome.REFUSED
+    return Verdict(
+        outcome=outcome,
+        status=status if outcome is Outcome.REFUSED else 0,
+        reason=finding.reason,
+        rule=name,
+        text=finding.text,
+        ip_origin=ip_origin,
+        signals=signals,
+        proof=origin.proof(facts.source.transport),
+        is_emergency=finding.reason is Reason.EMERGENCY,
+    )

@@ -1,0 +1,70 @@
+"""Who sends through us: customers, trunks, and the origin of one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edge_proxy.addr import Address, Asn, Side, Transport
+from edge_proxy.numbers.e164 import DialPlan
+from edge_proxy.numbers.emergency import EmergencyPlan
+
+
+class Mode(StrEnum):
+    """enforce: a refusal is sent. monitor: the call passes and the record says what would have happened."""
+
+    ENFORCE = "enforce"
+    MONITOR = "monitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer as decisions need it; `ordinal` is its place in the snapshot and its owner index for numbers."""
+
+    ordinal: int
+    id: str
+    plan: DialPlan
+    emergency: EmergencyPlan
+    mode: Mode = Mode.ENFORCE
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A carrier's voice trunk."""
+
+    ordinal: int
+    id: str
+    committed_rate_bps: int = 0
+    """0: no committed rate is configured."""
+
+
+class Proof(StrEnum):
+    """How strongly the origin is known. A UDP source address can be forged; the words are ordered weak to strong."""
+
+    NONE = "none"
+    ADDRESS_UDP = "address-udp"
+    ADDRESS_TCP = "address-tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent a message, as far as its source tells. At most one of `customer` and `trunk` is set."""
+
+    side: Side
+    customer: Customer | None
+    trunk: Trunk | None
+    asn: Asn
+
+    def proof(self, transport: Transport) -> Proof:
+        if self.customer is None and self.trunk is None:
+            return Proof.NONE
+        return Proof.ADDRESS_UDP if transport is Transport.UDP else Proof.ADDRESS_TCP
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An origin and the very address and transport a message came by."""
+
+    origin: Origin
+    address: Address
+    transport: Transport

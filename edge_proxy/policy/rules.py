@@ -1,0 +1,150 @@
+"""The rules, one function each: facts in, `None` (nothing to say) or a finding out. Their order stands in engine.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edge_proxy.addr import E164
+from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
+from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
+from edge_proxy.numbers.ownership import OwnershipIndex
+from edge_proxy.policy.facts import CallFacts, Claim
+from edge_proxy.policy.parties import Customer
+from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """Everything the rules look things up in; immutable, part of a snapshot."""
+
+    customers: tuple[Customer, ...]
+    ownership: OwnershipIndex
+    plans: tuple[DialPlan, ...]
+    """Every customer's dial plan, each once: how a number from a carrier may be meant."""
+    fallback_emergency: EmergencyPlan
+    """For sources that no customer's country is known for."""
+    refuses_unknown_ip_origin: bool = False
+
+    def owner(self, number: E164 | None) -> Customer | None:
+        if number is None:
+            return None
+        ordinal = self.ownership.owner_of(number)
+        return None if ordinal < 0 else self.customers[ordinal]
+
+    def owner_of_user(self, user: str) -> tuple[Customer | None, E164 | None]:
+        """Whose number `user` is in any of the ways our customers' countries write numbers."""
+        for plan in self.plans:
+            number = read_number(user, plan).number
+            customer = self.owner(number)
+            if customer is not None:
+                return customer, number
+        return None, None
+
+
+class Finding(NamedTuple):
+    """What a rule concluded, and in words for a person."""
+
+    reason: Reason
+    text: str
+
+
+class Weighed(NamedTuple):
+    """Facts and what was worked out from them once for all rules."""
+
+    facts: CallFacts
+    ip_origin: IpOrigin
+    signals: tuple[Signal, ...]
+    callee: Customer | None
+    """Whose number is called (calls from a carrier only)."""
+
+
+def emergency(case: Weighed, book: Rulebook) -> Finding | None:
+    """An emergency call passes before any other rule is asked (RFC 5031, national emergency numbers)."""
+    uri = case.facts.request_uri
+    customer = case.facts.source.origin.customer
+    plan = book.fallback_emergency if customer is None else customer.emergency
+    if is_emergency(uri.user, uri.scheme, plan):
+        return Finding(Reason.EMERGENCY, f"emergency call to {uri.user[:32]}")
+    return None
+
+
+def known_source(case: Weighed, book: Rulebook) -> Finding | None:
+    """The source address must be a customer's (or, on the carrier side, a trunk's)."""
+    origin = case.facts.source.origin
+    if origin.customer is None and origin.trunk is None:
+        return Finding(Reason.UNKNOWN_SOURCE, f"{case.facts.source.address.host} is no source we know")
+    return None
+
+
+def claims_are_bounded(case: Weighed, book: Rulebook) -> Finding | None:
+    """What is not read must not pass as checked."""
+    if case.facts.has_excess_claims:
+        return Finding(Reason.TOO_MANY_IDENTITIES, "more identity values than are read")
+    return None
+
+
+def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
+    """From must be a number of this customer; a withheld From is judged by what is asserted beside it."""
+    claim = case.facts.from_claim
+    customer = case.facts.source.origin.customer
+    if customer is None or book.owner(claim.number) is customer:
+        return None
+    if claim.is_anonymous:
+        if case.facts.asserted:
+            return None
+        return Finding(Reason.IDENTITY_MISSING, "From is withheld and no P-Asserted-Identity stands beside it")
+    return Finding(Reason.FROM_NOT_OWNED, _not_owned(claim, customer))
+
+
+def asserted_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
+    """Every P-Asserted-Identity value must be a number of this customer (RFC 3325 §9.1 allows two)."""
+    customer = case.facts.source.origin.customer
+    if customer is None:
+        return None
+    for claim in case.facts.asserted:
+        if book.owner(claim.number) is not customer:
+            return Finding(Reason.PAI_NOT_OWNED, _not_owned(claim, customer))
+    return None
+
+
+def began_on_ip(case: Weighed, book: Rulebook) -> Finding | None:
+    """Traffic into the trunk must have begun on IP."""
+    if case.ip_origin is IpOrigin.PSTN:
+        shown = ", ".join(signal.detail for signal in case.signals if signal.weight > 0)
+        return Finding(Reason.PSTN_ORIGIN, f"call began on the switched network: {shown}")
+    if case.ip_origin is IpOrigin.UNKNOWN and book.refuses_unknown_ip_origin:
+        return Finding(Reason.UNKNOWN_IP_ORIGIN, "nothing shows that the call began on IP")
+    return None
+
+
+def callee_is_ours(case: Weighed, book: Rulebook) -> Finding | None:
+    """A carrier may send us calls to our customers' numbers only."""
+    if case.callee is None:
+        called = case.facts.request_uri.user[:64] or case.facts.request_uri.host
+        return Finding(Reason.CALLED_NOT_OWNED, f"{called} is no number of ours")
+    return None
+
+
+def not_our_own_number(case: Weighed, book: Rulebook) -> Finding | None:
+    """A number of ours that arrives from outside is forged, unless the call shows that somebody forwarded it."""
+    facts = case.facts
+    for claim in (facts.from_claim, *facts.asserted):
+        owner, number = book.owner_of_user(claim.user)
+        if owner is None or number is None:
+            continue
+        if _was_forwarded(facts, number):
+            return Finding(Reason.FORWARDED_CALL, f"{format_e164(number)} comes back, forwarded")
+        text = f"{claim.header} {format_e164(number)} belongs to {owner.id} and arrived from the carrier"
+        return Finding(Reason.OWN_NUMBER_FROM_CARRIER, text)
+    return None
+
+
+def _was_forwarded(facts: CallFacts, caller: E164) -> bool:
+    """Somebody other than the caller is named as having passed the call on."""
+    return any(claim.number is not None and claim.number != caller for claim in facts.forwarders)
+
+
+def _not_owned(claim: Claim, customer: Customer) -> str:
+    shown = claim.user if claim.number is None else format_e164(claim.number)
+    return f"{claim.header} {shown or '(empty)'} is not assigned to {customer.id}"

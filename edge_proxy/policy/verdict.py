@@ -1,0 +1,94 @@
+"""What a decision says: outcome, status, reason, rule, IP origin, signals. The reason codes are a closed set.
+
+The codes are also metric labels, log fields and the text of the Reason header, so they never change their meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from edge_proxy.policy.parties import Proof
+
+
+class Outcome(StrEnum):
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+    MONITORED = "monitored"
+    """Passed, because the customer is in monitor mode; enforced, it would have been refused."""
+
+
+class Reason(StrEnum):
+    """Why, in one word per rule."""
+
+    EMERGENCY = "emergency"
+    IDENTITY_OWNED = "identity_owned"
+    CARRIER_CALL = "carrier_call"
+    FORWARDED_CALL = "forwarded_call"
+    UNKNOWN_SOURCE = "unknown_source"
+    FROM_NOT_OWNED = "from_not_owned"
+    PAI_NOT_OWNED = "pai_not_owned"
+    IDENTITY_MISSING = "identity_missing"
+    TOO_MANY_IDENTITIES = "too_many_identities"
+    PSTN_ORIGIN = "pstn_origin"
+    UNKNOWN_IP_ORIGIN = "unknown_ip_origin"
+    OWN_NUMBER_FROM_CARRIER = "own_number_from_carrier"
+    CALLED_NOT_OWNED = "called_not_owned"
+    EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+
+
+class IpOrigin(StrEnum):
+    """Whether the call began on IP, on the switched network, or nobody can say."""
+
+    IP = "ip"
+    PSTN = "pstn"
+    UNKNOWN = "unknown"
+
+
+class Signal(NamedTuple):
+    """One hint about where a call began; positive weight speaks for PSTN, negative for IP."""
+
+    name: str
+    weight: int
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.weight:+d}"
+
+
+STATUS_OF: Final[dict[Reason, int]] = {
+    Reason.UNKNOWN_SOURCE: 403,
+    Reason.FROM_NOT_OWNED: 403,
+    Reason.PAI_NOT_OWNED: 403,
+    Reason.IDENTITY_MISSING: 403,
+    Reason.TOO_MANY_IDENTITIES: 403,
+    Reason.PSTN_ORIGIN: 403,
+    Reason.UNKNOWN_IP_ORIGIN: 403,
+    Reason.OWN_NUMBER_FROM_CARRIER: 403,
+    Reason.CALLED_NOT_OWNED: 404,
+    Reason.EVIDENCE_UNAVAILABLE: 503,
+}
+"""The SIP status of each refusal."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The decision on one attempt. `status` is 0 when it was not refused; `text` is for a person.
+
+    `refusal` is the reason it would have been refused for, also in monitor mode.
+    """
+
+    outcome: Outcome
+    status: int
+    reason: Reason
+    rule: str
+    text: str
+    ip_origin: IpOrigin
+    signals: tuple[Signal, ...]
+    proof: Proof
+    is_emergency: bool = False
+
+    @property
+    def passes(self) -> bool:
+        return self.outcome is not Outcome.REFUSED
