@@ -1,0 +1,63 @@
+"""What a request inside a dialog must tell us, carried by the peers themselves, signed, in our Record-Route URI.
+
+So no dialog is stored: a worker that has just started, or another node with the same key, serves a call that it never
+saw begin. The signature covers the Call-ID, so that a token taken from one call is worth nothing in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import Side
+
+_FIXED: Final = struct.Struct(">BQI")
+_MAC_BYTES: Final = 9
+_VERSION: Final = 1
+
+
+class DialogState(NamedTuple):
+    """Who called (`caller_side`), on whose account, the evidence id of the attempt and when it came (unix seconds)."""
+
+    caller_side: Side
+    customer: str
+    evidence_id: int
+    started_s: int
+
+
+class DialogSigner:
+    """Signs and checks tokens with one secret key (32 bytes), the node's."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def sign(self, state: DialogState, call_id: bytes) -> bytes:
+        """The token, as characters that a URI parameter may hold."""
+        head = _VERSION << 1 | (state.caller_side is Side.CARRIERS)
+        payload = _FIXED.pack(head, state.evidence_id, state.started_s) + state.customer.encode()
+        return urlsafe_b64encode(self._mac(payload, call_id) + payload).rstrip(b"=")
+
+    def read(self, token: bytes, call_id: bytes) -> DialogState | None:
+        """The state in a token of ours for this very call; None for any other bytes."""
+        if len(token) > 256:
+            return None
+        try:
+            raw = urlsafe_b64decode(token + b"=" * (-len(token) % 4))
+        except ValueError:
+            return None
+        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if len(payload) < _FIXED.size or not hmac.compare_digest(mac, self._mac(payload, call_id)):
+            return None
+        head, evidence_id, started_s = _FIXED.unpack_from(payload)
+        if head >> 1 != _VERSION:
+            return None
+        side = Side.CARRIERS if head & 1 else Side.CUSTOMERS
+        return DialogState(side, payload[_FIXED.size :].decode("utf-8", "replace"), evidence_id, started_s)
+
+    def _mac(self, payload: bytes, call_id: bytes) -> bytes:
+        return hashlib.blake2b(payload + call_id, key=self._key, digest_size=_MAC_BYTES).digest()
