@@ -1,0 +1,463 @@
+"""The one sequence every datagram runs through: gate, parse, transaction, policy, routing, out.
+
+`Pipeline.receive(data, source, listener, now)` takes a datagram, `handle_timer(now)` lets time pass, `collect()` hands
+over what is to be recorded and then sent, in that order. It sees no socket, no loop, no clock and no disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import UNKNOWN_ASN, Address, Listener, Monotonic, Side, Transport, Wall
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.pipeline.calls import Call, CallBook
+from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
+from edge_proxy.pipeline.judgement import judge
+from edge_proxy.pipeline.proxying import ForwardContext, Hop, Outcome, Proxy
+from edge_proxy.pipeline.records import Attempt, Party, Record, show_id
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.parties import Customer, Mode, Origin, Source
+from edge_proxy.policy.verdict import STATUS_OF, Reason, Verdict
+from edge_proxy.policy.verdict import Outcome as VerdictOutcome
+from edge_proxy.routing.dialog_token import DialogSigner, DialogState
+from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
+from edge_proxy.routing.targets import numeric_address
+from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import response_address, split_list, stamp_via
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.parser import MalformedMessageError, parse_message
+from edge_proxy.sip.serializer import build_response, quote, replace_first_value
+from edge_proxy.sip.uri import Uri
+from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger, ip_bytes
+from edge_proxy.transaction.keys import server_key
+from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
+from edge_proxy.transaction.timers import TimerSettings
+
+_MAX_CACHED_PEERS: Final = 65_536
+_SHORTEST_SIP_BYTES: Final = 16
+_ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
+
+
+class Peer(NamedTuple):
+    """What is known of an address, looked up once: its origin on that side and the ledger row of its ASN."""
+
+    origin: Origin
+    row: LedgerRow
+    is_ipv6: bool
+
+
+class Output(NamedTuple):
+    """What the shell must do now: first put the records into the journal, then send."""
+
+    records: list[Record]
+    sends: list[Send]
+
+
+class PipelineSettings(NamedTuple):
+    """What stays the same from start to end of a worker."""
+
+    node: str
+    worker: int
+    listeners: Sequence[Listener]
+    timers: TimerSettings
+    secret: bytes
+    """32 random bytes, kept over restarts: signs dialog tokens and keys branches and tags."""
+
+
+class Pipeline:
+    """One worker's core."""
+
+    def __init__(self, settings: PipelineSettings, snapshot: Snapshot) -> None:
+        self.settings = settings
+        self.snapshot = snapshot
+        self.counters = Counters()
+        self.ledger = TrafficLedger()
+        self.calls = CallBook()
+        self.wall_offset_s = 0.0
+        self.has_evidence_room = True
+        self._records: list[Record] = []
+        self._sends: list[Send] = []
+        self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
+        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret)
+        self._own = OwnUris(settings.listeners)
+        self._signer = DialogSigner(settings.secret)
+        self._egress = {listener.side: listener for listener in reversed(settings.listeners)}
+        self._peers: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
+        self._next_serial = 0
+        self.use_snapshot(snapshot)
+
+    def use_snapshot(self, snapshot: Snapshot) -> None:
+        """Decide from now on by `snapshot`; calls that are up go on as they were let through."""
+        self.snapshot = snapshot
+        for peers in self._peers.values():
+            peers.clear()
+        known = {UNKNOWN_ASN}
+        for side, targets in (
+            (Side.CUSTOMERS, snapshot.customer_targets),
+            (Side.CARRIERS, snapshot.trunk_targets),
+        ):
+            for target in (target for group in targets for target in group):
+                known.add(self._peer(target.address.host, side).origin.asn)
+        self.ledger.reserve(sorted(known))
+
+    def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
+        """Take in one datagram. Whatever it holds, it is counted once and never raises."""
+        counts = self.counters.sides[listener.side]
+        counts.received += 1
+        counts.received_bytes += len(data)
+        peer = self._peer(source.host, listener.side)
+        row = peer.row
+        row.packets_in += 1
+        row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
+        disposition, cause = self._run(data, source, listener, peer, now)
+        counts.dispositions[disposition] += 1
+        if cause is not None:
+            counts.by_cause[disposition, cause] += 1
+
+    def count_internal_error(self, side: Side) -> None:
+        """A bug ended the work on a datagram of this side: it counts as dropped, so that the books still balance."""
+        counts = self.counters.sides[side]
+        counts.dispositions[Disposition.DROPPED] += 1
+        counts.by_cause[Disposition.DROPPED, Cause.INTERNAL_ERROR] += 1
+
+    @property
+    def has_pending_requests(self) -> bool:
+        """Whether a request is still waiting for its final response: what a stopping worker waits for."""
+        return any(server.request is not None for server in self.layer.servers.values())
+
+    def next_timer(self) -> Monotonic | None:
+        """When `handle_timer` must be called at the latest; None when nothing is waiting."""
+        first, second = self.layer.next_deadline(), self._proxy.next_deadline()
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
+
+    def handle_timer(self, now: Monotonic) -> None:
+        """Let time pass: retransmissions, time-outs."""
+        self._proxy.wall_offset_s = self.wall_offset_s
+        self._proxy.handle_timer(now)
+
+    def collect(self) -> Output:
+        """What has to be recorded and sent since the last call."""
+        endings = self._proxy.endings
+        if endings:
+            self._records.extend(endings)
+            endings.clear()
+        output = Output(self._records, self._sends[:])
+        self._records = []
+        self._sends.clear()  # the transaction layer holds this very list
+        for send in output.sends:
+            listener = self.settings.listeners[send.slot]
+            counts = self.counters.sides[listener.side]
+            counts.sent += 1
+            counts.sent_bytes += len(send.data)
+            peer = self._peer(send.address.host, listener.side)
+            peer.row.packets_out += 1
+            peer.row.bytes_out += ip_bytes(len(send.data), peer.is_ipv6)
+        return output
+
+    def _peer(self, host: str, side: Side) -> Peer:
+        peers = self._peers[side]
+        peer = peers.get(host)
+        if peer is None:
+            if len(peers) >= _MAX_CACHED_PEERS:
+                peers.clear()
+            origin = self.snapshot.origin_of(host, side)
+            peer = peers[host] = Peer(origin, self.ledger.row(origin.asn), ":" in host)
+        return peer
+
+    def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:
+        if len(data) < _SHORTEST_SIP_BYTES:
+            if not data.strip(b"\r\n\0 "):
+                return Disposition.ABSORBED, Cause.KEEPALIVE
+            return Disposition.DROPPED, Cause.TOO_SHORT
+        counts = self.counters.sides[listener.side]
+        try:
+            message = parse_message(data, self.snapshot.limits)
+        except MalformedMessageError as error:
+            return self._answer_malformed(error, source, listener)
+        if message.status:
+            counts.responses[f"{message.status // 100}xx"] += 1
+            if message.via is None or not self._own.has_sent(message.via):
+                return Disposition.DROPPED, Cause.RESPONSE_NOT_OURS
+            self._proxy.wall_offset_s = self.wall_offset_s
+            return self._proxy.receive_response(message, now)
+        counts.requests[message.method.decode() if message.method in KNOWN_METHODS else "other"] += 1
+        return self._receive_request(message, source, listener, peer, now)
+
+    def _answer_malformed(self, error: MalformedMessageError, source: Address, listener: Listener) -> Outcome:
+        message = error.partial
+        if message is None:
+            return Disposition.DROPPED, Cause.NOT_SIP
+        if message.status:
+            return Disposition.DROPPED, Cause.MALFORMED_RESPONSE
+        if message.via is None or message.method == grammar.METHOD_ACK:
+            return Disposition.DROPPED, Cause.UNANSWERABLE
+        self._stamp(message, source)
+        warning = self._warning(str(error) + (f" at byte {error.offset}" if error.offset >= 0 else ""))
+        phrase = f"Bad Request ({error.args[0]})" if error.sip_status == 400 else ""
+        self._answer(message, source, listener, error.sip_status, phrase=phrase, extra=[warning])
+        return Disposition.ANSWERED, Cause.MALFORMED
+
+    def _receive_request(
+        self, message: Message, source: Address, listener: Listener, peer: Peer, now: Monotonic
+    ) -> Outcome:
+        method = message.method
+        key = server_key(message)
+        known = self.layer.find_server(key, method)
+        if known is not None and not self.layer.receive_again(known, method, now):
+            is_ack = method == grammar.METHOD_ACK
+            return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
+        self._stamp(message, source)
+        if method == grammar.METHOD_CANCEL:
+            return self._cancel(message, key, source, listener, now)
+        refusal = self._validate(message)
+        routed = None
+        if refusal is None:
+            try:
+                routed = preprocess_routes(message, self._own)
+            except RemoteProtocolError as error:
+                refusal = error.sip_status, Cause.MALFORMED, [self._warning(str(error))]
+            else:
+                if routed.next_hop.scheme not in grammar.SUPPORTED_SCHEMES:
+                    refusal = 416, Cause.UNSUPPORTED_SCHEME, []
+        if refusal is not None or routed is None:
+            status, cause, extra = refusal or (400, Cause.MALFORMED, [])
+            if method == grammar.METHOD_ACK:
+                return Disposition.DROPPED, cause
+            self._answer(message, source, listener, status, extra=extra)
+            return Disposition.ANSWERED, cause
+        if message.to_tag:
+            return self._in_dialog(message, routed, key, source, listener, now)
+        if method == grammar.METHOD_ACK:
+            return Disposition.DROPPED, Cause.STRAY_ACK
+        if method == grammar.METHOD_OPTIONS and self._own.has(routed.next_hop) and not routed.next_hop.user:
+            return self._answer_options(message, source, listener, peer)
+        return self._attempt(message, routed, key, source, listener, peer, now)
+
+    def _stamp(self, message: Message, source: Address) -> None:
+        """Write into the top Via where the request really came from (RFC 3581 §4)."""
+        via = message.via
+        value = message.value(grammar.VIA)
+        if via is not None and value is not None:
+            top = split_list(value)[0]
+            stamped = stamp_via(top, via, source)
+            if stamped is not top:
+                replace_first_value(message, grammar.VIA, top, stamped)
+
+    def _validate(self, message: Message) -> tuple[int, Cause, list[bytes]] | None:
+        """RFC 3261 §16.3, steps 3 and 5: a status, a cause and header lines when the request must not go on."""
+        if message.max_forwards == 0 and message.method != grammar.METHOD_OPTIONS:
+            return 483, Cause.TOO_MANY_HOPS, []
+        if message.first[grammar.PROXY_REQUIRE] >= 0:
+            tags = b", ".join(message.values(grammar.PROXY_REQUIRE))
+            return 420, Cause.UNSUPPORTED_EXTENSION, [b"Unsupported: " + tags]
+        return None
+
+    def _answer_options(self, message: Message, source: Address, listener: Listener, peer: Peer) -> Outcome:
+        """OPTIONS to ourselves (§11.2): alive for those we know, 403 for those we do not."""
+        if peer.origin.customer is None and peer.origin.trunk is None:
+            self._answer(message, source, listener, 403)
+            return Disposition.ANSWERED, Cause.REFUSED
+        accept = b"Accept: application/sdp"
+        self._answer(message, source, listener, 200, extra=[_ALLOW, accept, b"Supported:"])
+        return Disposition.ANSWERED, Cause.OPTIONS
+
+    def _cancel(self, message: Message, key: bytes, source: Address, listener: Listener, now: Monotonic) -> Outcome:
+        """CANCEL (§9.2, §16.10): 200 at once when there is something to cancel, then on to the far end."""
+        invite = self.layer.find_server(key, grammar.METHOD_INVITE)
+        server = self._open_server(message, key, source, listener)
+        if invite is None:
+            data = build_response(message, 481, to_tag=self._tag(key))
+            self.layer.respond(server, 481, data, now)
+            return Disposition.ANSWERED, Cause.UNKNOWN_DIALOG
+        self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tag(key)), now)
+        if invite.user is not None:
+            reasons = [line for line, kind in zip(message.lines, message.kinds, strict=True) if kind == grammar.REASON]
+            self._proxy.cancel(invite.user, reasons, now)
+        return Disposition.ANSWERED, Cause.CANCEL
+
+    def _in_dialog(
+        self, message: Message, routed: Routed, key: bytes, source: Address, listener: Listener, now: Monotonic
+    ) -> Outcome:
+        """A request inside a dialog goes by what its Route says, if the token there proves the dialog to be ours."""
+        is_ack = message.method == grammar.METHOD_ACK
+        state = None if routed.token is None else self._signer.read(routed.token, message.call_id)
+        if state is None:
+            cause = Cause.UNKNOWN_DIALOG if routed.token is None else Cause.FORGED_TOKEN
+            if is_ack:
+                if message.to_tag == self._stateless_tag(message):
+                    return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
+                return Disposition.DROPPED, cause
+            self._answer(message, source, listener, 481 if routed.token is None else 403)
+            return Disposition.ANSWERED, cause
+        call = self.calls.find(state.evidence_id)
+        from_caller = listener.side is state.caller_side
+        egress = self._egress[listener.side.other]
+        address = numeric_address(routed.next_hop)
+        if address is None and call is not None:
+            # A name nobody has resolved: the far end is still where the call was set up.
+            address = call.callee if from_caller else call.caller
+        if address is None:
+            if is_ack:
+                return Disposition.DROPPED, Cause.NO_TARGET
+            self._answer(message, source, listener, 503)
+            return Disposition.ANSWERED, Cause.NO_TARGET
+        hop = Hop(egress, address)
+        if is_ack:
+            self._sends.append(Send(egress.slot, address, self._proxy.forward_ack(message, routed, hop)))
+            return Disposition.FORWARDED, None
+        server = self._open_server(message, key, source, listener)
+        context = ForwardContext(server, message, routed, [hop], (), None, self._tag(key))
+        server.user = context
+        if message.method == grammar.METHOD_BYE:
+            self._end_call(state, call, message, Party.CALLER if from_caller else Party.CALLEE, now)
+        self._proxy.forward(context, now)
+        return Disposition.FORWARDED, None
+
+    def _end_call(self, state: DialogState, call: Call | None, bye: Message, by: Party, now: Monotonic) -> None:
+        wall = self._wall(now)
+        if call is None:
+            self._records.append(self.calls.end_unseen(state, bye.call_id.decode("utf-8", "replace"), by, wall))
+            return
+        ending = self.calls.hang_up(call, by, now, wall)
+        if ending is not None:
+            self._records.append(ending)
+
+    def _attempt(
+        self,
+        message: Message,
+        routed: Routed,
+        key: bytes,
+        source: Address,
+        listener: Listener,
+        peer: Peer,
+        now: Monotonic,
+    ) -> Outcome:
+        """A request that begins something: decide, record, then refuse it or send it on."""
+        uri = routed.next_hop
+        attempt, callee = self._decide(message, uri, source, listener, peer, now)
+        server = self._open_server(message, key, source, listener)
+        verdict = attempt.verdict
+        if not verdict.passes:
+            self._refuse(server, message, attempt, key, now)
+            return Disposition.ANSWERED, Cause.REFUSED
+        hops = self._hops(listener, uri, callee)
+        if not hops:
+            data = build_response(message, 480, to_tag=self._tag(key))
+            self.layer.respond(server, 480, data, now)
+            return Disposition.ANSWERED, Cause.NO_TARGET
+        call = self.calls.begin(attempt, now, source)
+        added: Sequence[bytes] = ()
+        if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
+            state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at))
+            token = self._signer.sign(state, message.call_id)
+            added = record_route_lines(listener, hops[0].listener, token)
+        context = ForwardContext(server, message, routed, hops, added, call, self._tag(key))
+        server.user = context
+        self._proxy.forward(context, now)
+        return Disposition.FORWARDED, None
+
+    def _decide(
+        self, message: Message, uri: Uri, source: Address, listener: Listener, peer: Peer, now: Monotonic
+    ) -> tuple[Attempt, Customer | None]:
+        """The verdict on an attempt, counted and recorded before anything leaves."""
+        judgement = judge(self.snapshot, message, uri, Source(peer.origin, source, listener.transport))
+        facts, verdict = judgement.facts, judgement.verdict
+        facts.body = b""  # read by the signals; not kept with the call
+        if not self.has_evidence_room and verdict.passes:
+            self.counters.evidence_unavailable += 1
+            if self.snapshot.refuses_without_evidence and not verdict.is_emergency:
+                verdict = _without_evidence(verdict)
+        responsible = judgement.responsible
+        customer = "" if responsible is None else responsible.id
+        self._next_serial += 1
+        wall = self._wall(now)
+        evidence_id = int(wall) << 32 | (self.settings.worker & 0x3F) << 26 | self._next_serial & 0x3FFFFFF
+        mode = Mode.ENFORCE if responsible is None else responsible.mode
+        attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, self.snapshot.version)
+        self.counters.count_verdict(listener.side, verdict, customer)
+        row = peer.row
+        row.calls_from += 1
+        if verdict.outcome is VerdictOutcome.ALLOWED:
+            row.allowed += 1
+        elif verdict.outcome is VerdictOutcome.REFUSED:
+            row.refused += 1
+        else:
+            row.monitored += 1
+        self._records.append(attempt)
+        return attempt, judgement.callee
+
+    def _hops(self, listener: Listener, uri: Uri, callee: Customer | None) -> list[Hop]:
+        """Where an attempt may go, best first: the trunks' targets, or those of the customer that is called."""
+        egress = self._egress[listener.side.other]
+        if listener.side is Side.CUSTOMERS:
+            targets = [target for group in self.snapshot.trunk_targets for target in group]
+        else:
+            targets = [] if callee is None else list(self.snapshot.customer_targets[callee.ordinal])
+        renames = self._own.has(uri)
+        return [Hop(egress, target.address, renames_uri=renames) for target in targets]
+
+    def _refuse(
+        self,
+        server: ServerTransaction[ForwardContext],
+        message: Message,
+        attempt: Attempt,
+        key: bytes,
+        now: Monotonic,
+    ) -> None:
+        verdict = attempt.verdict
+        reason = f"Reason: SIP;cause={verdict.status};text={quote(verdict.reason)}".encode()
+        warning = self._warning(f"{verdict.text}; ref {show_id(attempt.evidence_id)}")
+        data = build_response(message, verdict.status, to_tag=self._tag(key), extra=[reason, warning])
+        self.layer.respond(server, verdict.status, data, now)
+
+    def _answer(
+        self,
+        message: Message,
+        source: Address,
+        listener: Listener,
+        status: int,
+        *,
+        phrase: str = "",
+        extra: Sequence[bytes] = (),
+    ) -> None:
+        """Answer without a transaction: what the same request, sent again, gets again (§8.2.7)."""
+        via = message.via
+        address = None if via is None else response_address(via, source)
+        if address is not None:
+            data = build_response(message, status, phrase=phrase, to_tag=self._stateless_tag(message), extra=extra)
+            self._sends.append(Send(listener.slot, address, data))
+
+    def _open_server(
+        self, message: Message, key: bytes, source: Address, listener: Listener
+    ) -> ServerTransaction[ForwardContext]:
+        via = message.via
+        address = None if via is None else response_address(via, source)
+        return self.layer.open_server(
+            key, message, listener.slot, address or source, is_reliable=listener.transport is not Transport.UDP
+        )
+
+    def _stateless_tag(self, message: Message) -> bytes:
+        """The To tag of answers without a transaction; their ACK is known by it."""
+        return self._tag(message.call_id + b" %d" % message.cseq)
+
+    def _tag(self, seed: bytes) -> bytes:
+        return hashlib.blake2b(seed, key=self.settings.secret, digest_size=8).hexdigest().encode()
+
+    def _warning(self, text: str) -> bytes:
+        return f"Warning: 399 {self.settings.node} {quote(text[:240])}".encode()
+
+    def _wall(self, now: Monotonic) -> Wall:
+        return Wall(now + self.wall_offset_s)
+
+
+def _without_evidence(verdict: Verdict) -> Verdict:
+    verdict.outcome = VerdictOutcome.REFUSED
+    verdict.reason = Reason.EVIDENCE_UNAVAILABLE
+    verdict.status = STATUS_OF[Reason.EVIDENCE_UNAVAILABLE]
+    verdict.rule = "evidence_available"
+    verdict.text = "no room to record the attempt"
+    return verdict

@@ -1,0 +1,109 @@
+"""What happened, in plain integers: each datagram is counted once as received and once by what became of it.
+
+received = forwarded + answered + absorbed + dropped, per side, whenever nobody is in the middle of a datagram.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from enum import StrEnum
+from typing import Final
+
+from edge_proxy.addr import Side
+from edge_proxy.policy.verdict import IpOrigin, Outcome, Reason, Verdict
+
+
+class Disposition(StrEnum):
+    """What became of one received message."""
+
+    FORWARDED = "forwarded"
+    ANSWERED = "answered"
+    ABSORBED = "absorbed"
+    DROPPED = "dropped"
+
+
+class Cause(StrEnum):
+    """Why a message was absorbed, answered by ourselves or dropped. A closed set: these are metric labels."""
+
+    # absorbed: it has done its work here
+    RETRANSMISSION = "retransmission"
+    ACK_OF_REFUSAL = "ack_of_refusal"
+    HOP_BY_HOP_RESPONSE = "hop_by_hop_response"
+    KEEPALIVE = "keepalive"
+    FAILED_OVER = "failed_over"
+    # answered: by us, and it goes no further
+    REFUSED = "refused"
+    MALFORMED = "malformed"
+    OPTIONS = "options"
+    CANCEL = "cancel"
+    TOO_MANY_HOPS = "too_many_hops"
+    UNSUPPORTED_SCHEME = "unsupported_scheme"
+    UNSUPPORTED_EXTENSION = "unsupported_extension"
+    UNKNOWN_DIALOG = "unknown_dialog"
+    FORGED_TOKEN = "forged_token"  # noqa: S105 - a reason code, not a secret
+    NO_TARGET = "no_target"
+    OVERLOADED = "overloaded"
+    # dropped: no answer is possible or deserved
+    NOT_SIP = "not_sip"
+    TOO_SHORT = "too_short"
+    MALFORMED_RESPONSE = "malformed_response"
+    UNANSWERABLE = "unanswerable"
+    RESPONSE_NOT_OURS = "response_not_ours"
+    STRAY_RESPONSE = "stray_response"
+    STRAY_ACK = "stray_ack"
+    INTERNAL_ERROR = "internal_error"
+
+
+KNOWN_METHODS: Final = frozenset(
+    {
+        b"INVITE", b"ACK", b"BYE", b"CANCEL", b"OPTIONS", b"REGISTER", b"PRACK", b"UPDATE", b"INFO", b"REFER",
+        b"NOTIFY", b"SUBSCRIBE", b"MESSAGE", b"PUBLISH",
+    }
+)  # fmt: skip
+
+
+class SideCounters:
+    """The counts of one side's listeners."""
+
+    __slots__ = (
+        "by_cause",
+        "dispositions",
+        "received",
+        "received_bytes",
+        "requests",
+        "responses",
+        "sent",
+        "sent_bytes",
+    )
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.received_bytes = 0
+        self.sent = 0
+        self.sent_bytes = 0
+        self.dispositions: dict[Disposition, int] = dict.fromkeys(Disposition, 0)
+        self.by_cause: defaultdict[tuple[Disposition, Cause], int] = defaultdict(int)
+        self.requests: defaultdict[str, int] = defaultdict(int)
+        self.responses: defaultdict[str, int] = defaultdict(int)
+
+    def is_balanced(self) -> bool:
+        """Whether every received message is accounted for."""
+        return self.received == sum(self.dispositions.values())
+
+
+class Counters:
+    """All counts of one pipeline."""
+
+    __slots__ = ("customers", "evidence_unavailable", "sides", "timer_c_fired", "verdicts")
+
+    def __init__(self) -> None:
+        self.sides: dict[Side, SideCounters] = {side: SideCounters() for side in Side}
+        self.verdicts: defaultdict[tuple[Side, Outcome, Reason, IpOrigin], int] = defaultdict(int)
+        self.customers: defaultdict[tuple[str, Outcome], int] = defaultdict(int)
+        self.timer_c_fired = 0
+        self.evidence_unavailable = 0
+
+    def count_verdict(self, side: Side, verdict: Verdict, customer: str) -> None:
+        self.verdicts[side, verdict.outcome, verdict.reason, verdict.ip_origin] += 1
+        if customer:
+            self.customers[customer, verdict.outcome] += 1

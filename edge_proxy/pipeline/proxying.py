@@ -1,0 +1,258 @@
+"""Forward requests and bring their responses back (RFC 3261 §16.6 to §16.10), one context for each.
+
+It knows nothing of policy: who may call was decided before. Targets are tried one after the other, each with a branch
+of its own, until one answers; what the last one said (or 408) goes upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from edge_proxy.addr import Address, Listener, Monotonic, Wall
+from edge_proxy.pipeline.calls import Call, CallBook
+from edge_proxy.pipeline.counters import Cause, Counters, Disposition
+from edge_proxy.pipeline.records import EndCause, Ending, Party
+from edge_proxy.routing.forward import Routed, branch_of, forwarded_request, forwarded_response, retarget, via_line
+from edge_proxy.sip import grammar
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.serializer import build_response
+from edge_proxy.transaction.derive import build_cancel
+from edge_proxy.transaction.layer import ClientTransaction, ServerTransaction, TransactionLayer
+from edge_proxy.transaction.tables import State
+from edge_proxy.transaction.timers import TimerWheel
+
+_TIMER_C: Final = 0
+_FAILS_OVER: Final = frozenset({503})
+
+Outcome = tuple[Disposition, Cause | None]
+
+
+class Hop:
+    """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
+
+    __slots__ = ("address", "listener", "renames_uri")
+
+    def __init__(self, listener: Listener, address: Address, *, renames_uri: bool = False) -> None:
+        self.listener = listener
+        self.address = address
+        self.renames_uri = renames_uri
+
+
+class ForwardContext:
+    """A request on its way: what came, where it may still go, and what has become of it (§16's response context)."""
+
+    __slots__ = (
+        "added",
+        "attempt_number",
+        "call",
+        "cancel_lines",
+        "client",
+        "has_sent_cancel",
+        "hops",
+        "is_cancelled",
+        "is_invite",
+        "request",
+        "routed",
+        "server",
+        "tag",
+        "timer_c_at",
+    )
+
+    def __init__(
+        self,
+        server: ServerTransaction[ForwardContext],
+        request: Message,
+        routed: Routed,
+        hops: Sequence[Hop],
+        added: Sequence[bytes],
+        call: Call | None,
+        tag: bytes,
+    ) -> None:
+        self.server = server
+        self.request: Message | None = request
+        self.routed: Routed | None = routed
+        self.hops = list(hops)
+        self.added = added
+        self.call = call
+        self.tag = tag
+        self.client: ClientTransaction[ForwardContext] | None = None
+        self.attempt_number = 0
+        self.is_invite = request.method == grammar.METHOD_INVITE
+        self.is_cancelled = False
+        self.has_sent_cancel = False
+        self.cancel_lines: Sequence[bytes] = ()
+        self.timer_c_at = Monotonic(0.0)
+
+
+class Proxy:
+    """The forwarding half of the core; `endings` collects the calls that ended while it worked."""
+
+    __slots__ = ("_branch_key", "_calls", "_counters", "_layer", "_wheel", "endings", "wall_offset_s")
+
+    def __init__(
+        self, layer: TransactionLayer[ForwardContext], calls: CallBook, counters: Counters, branch_key: bytes
+    ) -> None:
+        self._layer = layer
+        self._calls = calls
+        self._counters = counters
+        self._branch_key = branch_key
+        self._wheel: TimerWheel[ForwardContext] = TimerWheel()
+        self.endings: list[Ending] = []
+        self.wall_offset_s = 0.0
+
+    def forward(self, context: ForwardContext, now: Monotonic) -> None:
+        """Send the request to its first hop; an INVITE is answered 100 so that the sender stops repeating it."""
+        request = context.request
+        if context.is_invite and request is not None:
+            self._layer.respond(context.server, 100, build_response(request, 100), now)
+        self._try_next_hop(context, now)
+
+    def forward_ack(self, request: Message, routed: Routed, hop: Hop) -> bytes:
+        """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
+        branch = branch_of(request, self._branch_key, 0)
+        return forwarded_request(request, routed, via_line(hop.listener, branch))
+
+    def receive_response(self, response: Message, now: Monotonic) -> Outcome:
+        """A response with our Via on top: to its transaction, and from there upstream when it is to be passed on."""
+        via = response.via
+        client = None if via is None else self._layer.find_client(via.branch, response.method)
+        if client is None:
+            return Disposition.DROPPED, Cause.STRAY_RESPONSE  # RFC 6026 §8.9: never sent on without a transaction
+        if not self._layer.receive_response(client, response, now):
+            return Disposition.ABSORBED, Cause.RETRANSMISSION
+        context = client.user
+        if context is None:
+            return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+        if context.client is not client:
+            return Disposition.ABSORBED, Cause.FAILED_OVER
+        if response.status < 200:
+            return self._pass_provisional(context, response, now)
+        return self._pass_final(context, response, now)
+
+    def cancel(self, context: ForwardContext, extra: Sequence[bytes], now: Monotonic) -> None:
+        """The caller gave up (§16.10): tell the far end, at once or as soon as it has said that it is there (§9.1)."""
+        if context.is_cancelled or context.request is None:
+            return
+        context.is_cancelled = True
+        context.cancel_lines = extra
+        client = context.client
+        if client is not None and client.state is State.PROCEEDING:
+            self._send_cancel(context, client, now)
+
+    def next_deadline(self) -> Monotonic | None:
+        return self._wheel.next_deadline()
+
+    def handle_timer(self, now: Monotonic) -> None:
+        """Timer C (§16.8) and the transactions that waited in vain."""
+        for client, context in self._layer.handle_timer(now):
+            if context is not None and context.client is client:
+                self._hop_failed(context, now)
+        self._wheel.fire_due(now, lambda context, _event: self._timer_c(context, now))
+
+    def _try_next_hop(self, context: ForwardContext, now: Monotonic) -> None:
+        request, routed = context.request, context.routed
+        if request is None or routed is None:
+            return
+        hop = context.hops.pop(0)
+        layer = self._layer
+        branch = branch_of(request, self._branch_key, context.attempt_number)
+        while layer.find_client(branch, request.method) is not None:
+            # The same request a second time, after its server transaction was over: it needs another branch.
+            context.attempt_number += 1
+            branch = branch_of(request, self._branch_key, context.attempt_number)
+        context.attempt_number += 1
+        uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
+        data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
+        client = layer.open_client(branch, request.method, data, hop.listener.slot, hop.address, now)
+        client.user = context
+        context.client = client
+        if context.is_invite and not context.timer_c_at:
+            context.timer_c_at = Monotonic(now + layer.timers.timer_c_s)
+            self._wheel.start(context.timer_c_at, context, _TIMER_C)
+        if context.call is not None:
+            context.call.callee = hop.address
+
+    def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
+        client = context.client
+        if context.is_invite and context.request is not None:
+            if context.is_cancelled:
+                if client is not None and not context.has_sent_cancel:
+                    self._send_cancel(context, client, now)
+            elif response.status > 100:
+                context.timer_c_at = Monotonic(now + self._layer.timers.timer_c_s)
+        if response.status == 100 or context.request is None:
+            return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+        self._layer.respond(context.server, response.status, forwarded_response(response), now)
+        return Disposition.FORWARDED, None
+
+    def _pass_final(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
+        status = response.status
+        if status >= 300:
+            if status in _FAILS_OVER and context.hops and not context.is_cancelled:
+                self._try_next_hop(context, now)
+                return Disposition.ABSORBED, Cause.FAILED_OVER
+            if status == 408 and not context.is_invite:
+                # RFC 4320 §4.1: a 408 to a non-INVITE only makes the caller's side fail later and worse.
+                self._finish(context, EndCause.TIMED_OUT, Party.PROXY, status, now)
+                return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+        self._layer.respond(context.server, status, forwarded_response(response), now)
+        call = context.call
+        if status < 300 and context.is_invite:
+            context.request = context.routed = None
+            if call is not None and call.answered_at is None:
+                call.answered_at = now
+        elif status < 300:
+            self._finish(context, EndCause.COMPLETED, Party.CALLEE, status, now)
+        elif context.is_cancelled:
+            self._finish(context, EndCause.CANCELLED, Party.CALLER, status, now)
+        else:
+            self._finish(context, EndCause.REJECTED, Party.CALLEE, status, now)
+        return Disposition.FORWARDED, None
+
+    def _hop_failed(self, context: ForwardContext, now: Monotonic) -> None:
+        """No answer from a hop (timer B or F): the next one, or 408 upstream for an INVITE (§16.7 step 6, RFC 4320)."""
+        if context.hops and not context.is_cancelled:
+            self._try_next_hop(context, now)
+            return
+        self._answer_408(context, now)
+
+    def _timer_c(self, context: ForwardContext, now: Monotonic) -> None:
+        if context.request is None:
+            return
+        if context.timer_c_at > now:
+            self._wheel.start(context.timer_c_at, context, _TIMER_C)
+            return
+        self._counters.timer_c_fired += 1
+        client = context.client
+        if client is None or context.has_sent_cancel:
+            # The far end had its time to answer a CANCEL too: the branch is dead (§9.1).
+            if client is not None:
+                self._layer.give_up(client)
+            self._answer_408(context, now)
+            return
+        context.is_cancelled = True
+        self._send_cancel(context, client, now)
+
+    def _answer_408(self, context: ForwardContext, now: Monotonic) -> None:
+        request = context.request
+        if request is not None and context.is_invite:
+            self._layer.respond(context.server, 408, build_response(request, 408, to_tag=context.tag), now)
+        self._finish(context, EndCause.TIMED_OUT, Party.PROXY, 408, now)
+
+    def _send_cancel(self, context: ForwardContext, client: ClientTransaction[ForwardContext], now: Monotonic) -> None:
+        context.has_sent_cancel = True
+        branch = client.key.partition(b" ")[0]
+        if self._layer.find_client(branch, grammar.METHOD_CANCEL) is None:
+            data = build_cancel(client.request, context.cancel_lines)
+            self._layer.open_client(branch, grammar.METHOD_CANCEL, data, client.slot, client.address, now)
+        context.timer_c_at = Monotonic(now + self._layer.timers.timeout_s)
+        self._wheel.start(context.timer_c_at, context, _TIMER_C)
+
+    def _finish(self, context: ForwardContext, cause: EndCause, by: Party, status: int, now: Monotonic) -> None:
+        context.request = context.routed = None
+        if context.call is not None:
+            wall = Wall(now + self.wall_offset_s)
+            ending = self._calls.end(context.call, cause, by, status, now, wall)
+            if ending is not None:
+                self.endings.append(ending)

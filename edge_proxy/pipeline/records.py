@@ -1,0 +1,68 @@
+"""What the pipeline asks to be kept as evidence: an attempt when its verdict is reached, an ending when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edge_proxy.addr import E164, Side, Wall
+from edge_proxy.policy.facts import CallFacts
+from edge_proxy.policy.parties import Mode
+from edge_proxy.policy.verdict import Verdict
+
+
+class EndCause(StrEnum):
+    """How an attempt that was let through came to its end."""
+
+    BYE = "bye"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    """The far end gave a final answer other than 2xx."""
+    TIMED_OUT = "timed_out"
+    COMPLETED = "completed"
+    """A request that is no call (such as MESSAGE) was answered 2xx."""
+
+
+class Party(StrEnum):
+    CALLER = "caller"
+    CALLEE = "callee"
+    PROXY = "proxy"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt and its verdict. `evidence_id` is a 64-bit number, shown as 16 hexadecimal digits."""
+
+    evidence_id: int
+    at: Wall
+    facts: CallFacts
+    verdict: Verdict
+    customer: str
+    mode: Mode
+    called_number: E164 | None
+    snapshot: str
+
+
+@dataclass(slots=True)
+class Ending:
+    """The end of an attempt that was let through. Durations are None where the phase was never reached or seen."""
+
+    evidence_id: int
+    at: Wall
+    call_id: str
+    customer: str
+    caller_side: Side
+    cause: EndCause
+    ended_by: Party
+    status: int
+    setup_s: float | None
+    duration_s: float | None
+    attempt: Attempt | None
+    """None when another worker or an earlier life of this one saw the call begin."""
+
+
+Record = Attempt | Ending
+
+
+def show_id(evidence_id: int) -> str:
+    return f"{evidence_id:016x}"

@@ -1,0 +1,43 @@
+"""Everything a worker decides from, frozen: compiled off the call path, swapped whole, never changed in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_proxy.addr import Side
+from edge_proxy.policy.parties import Customer, Origin, Trunk
+from edge_proxy.policy.rules import Rulebook
+from edge_proxy.routing.targets import Target
+from edge_proxy.sip.limits import Limits
+from edge_proxy.traffic.address_ranges import RangeMap
+from edge_proxy.traffic.asn_table import AsnTable
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`version` names the data in every verdict and record; targets are by the ordinal of their customer or trunk."""
+
+    version: str
+    rulebook: Rulebook
+    trunks: tuple[Trunk, ...]
+    customer_targets: tuple[tuple[Target, ...], ...]
+    trunk_targets: tuple[tuple[Target, ...], ...]
+    customer_sources: RangeMap
+    trunk_sources: RangeMap
+    asn_table: AsnTable
+    limits: Limits
+    refuses_without_evidence: bool = False
+    """When the evidence buffer is full: True refuses new calls, False lets them pass unrecorded (and counted)."""
+
+    @property
+    def customers(self) -> tuple[Customer, ...]:
+        return self.rulebook.customers
+
+    def origin_of(self, host: str, side: Side) -> Origin:
+        """Who sends from this address to a listener of this side."""
+        asn = self.asn_table.asn_of(host)
+        if side is Side.CUSTOMERS:
+            ordinal = self.customer_sources.find(host)
+            return Origin(side, None if ordinal < 0 else self.customers[ordinal], None, asn)
+        ordinal = self.trunk_sources.find(host)
+        return Origin(side, None, None if ordinal < 0 else self.trunks[ordinal], asn)
