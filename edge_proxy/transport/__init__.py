@@ -1,0 +1,1 @@
+"""Sockets and the event loop: the thin shell around the pipeline."""

@@ -1,0 +1,142 @@
+"""Run a pipeline on an event loop: sockets in, `Pipeline` in the middle, journal, then sockets out. Nothing is decided.
+
+One turn: drain every socket that is readable, hand each datagram to the pipeline, put the records into the journal,
+send, arm one timer. The order is the promise: evidence is kept before the message it is about leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from edge_proxy.addr import Listener, Monotonic
+from edge_proxy.pipeline.core import Pipeline
+from edge_proxy.pipeline.records import Record
+from edge_proxy.transport.udp import UdpPort
+
+_DATAGRAMS_A_TURN: Final = 64
+_CLOCK_CHECK_S: Final = 1.0
+_EARLIEST_S: Final = 0.001
+
+DELAY_BUCKETS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+
+
+class DelayHistogram:
+    """How long datagrams stayed inside: from the turn's first read to its last send, in plain integers."""
+
+    __slots__ = ("buckets", "sum_s")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(DELAY_BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, delay_s: float, count: int) -> None:
+        self.buckets[bisect.bisect_left(DELAY_BUCKETS_S, delay_s)] += count
+        self.sum_s += delay_s * count
+
+
+class Driver:
+    """The shell of one worker. `keep` stores records; when it returns they would survive a crash of this process."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        ports: Sequence[tuple[UdpPort, Listener]],
+        keep: Callable[[list[Record]], None],
+    ) -> None:
+        self.pipeline = pipeline
+        self.delays = DelayHistogram()
+        self.turns = 0
+        self.internal_errors = 0
+        self._ports = ports
+        self._keep = keep
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_error: Callable[[BaseException, bytes], None] = lambda _error, _data: None
+
+    def start(self, on_error: Callable[[BaseException, bytes], None]) -> None:
+        """Begin to serve on the running loop. `on_error` hears of bugs: an exception and the datagram it came from."""
+        self._on_error = on_error
+        self._loop = asyncio.get_running_loop()
+        self._set_clock()
+        for index, (port, _) in enumerate(self._ports):
+            self._loop.add_reader(port.fileno(), self._readable, index)
+
+    def stop(self) -> None:
+        """Stop reading; what is queued is flushed once more."""
+        if self._loop is None:
+            return
+        for port, _ in self._ports:
+            self._loop.remove_reader(port.fileno())
+            port.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_clock(self) -> None:
+        """Keep the wall clock beside the monotonic one; it is set again now and then, since an operator may set it."""
+        assert self._loop is not None  # noqa: S101 - start() comes first
+        self.pipeline.wall_offset_s = time.time() - time.monotonic()
+        self._loop.call_later(_CLOCK_CHECK_S, self._set_clock)
+
+    def _readable(self, index: int) -> None:
+        started = time.monotonic()
+        port, listener = self._ports[index]
+        batch = port.drain(_DATAGRAMS_A_TURN)
+        pipeline = self.pipeline
+        now = Monotonic(started)
+        for data, source in batch:
+            try:
+                pipeline.receive(data, source, listener, now)
+            except Exception as error:  # noqa: BLE001 - one message must never end the service; it is told and counted
+                self.internal_errors += 1
+                pipeline.count_internal_error(listener.side)
+                self._on_error(error, data)
+        self._finish_turn()
+        if batch:
+            self.turns += 1
+            self.delays.observe(time.monotonic() - started, len(batch))
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        try:
+            self.pipeline.handle_timer(Monotonic(time.monotonic()))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.internal_errors += 1
+            self._on_error(error, b"")
+        self._finish_turn()
+
+    def _finish_turn(self) -> None:
+        output = self.pipeline.collect()
+        if output.records:
+            self._keep(output.records)
+        for slot, address, data in output.sends:
+            port = self._ports[slot][0]
+            port.send(data, address)
+            if port.has_queue:
+                self._await_writable(port)
+        self._arm()
+
+    def _await_writable(self, port: UdpPort) -> None:
+        assert self._loop is not None  # noqa: S101 - only called while serving
+        self._loop.add_writer(port.fileno(), self._writable, port)
+
+    def _writable(self, port: UdpPort) -> None:
+        port.flush()
+        if not port.has_queue and self._loop is not None:
+            self._loop.remove_writer(port.fileno())
+
+    def _arm(self) -> None:
+        """Keep one loop timer armed for the pipeline's next deadline."""
+        deadline = self.pipeline.next_timer()
+        if deadline is None or deadline >= self._timer_at or self._loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay_s = max(deadline - time.monotonic(), _EARLIEST_S)
+        self._timer = self._loop.call_later(delay_s, self._tick)
