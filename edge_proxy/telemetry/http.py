@@ -1,0 +1,102 @@
+"""/metrics, /healthz and /readyz on one small HTTP server, in threads of their own beside the event loop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from edge_proxy.addr import Address
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+_SLOW_CLIENT_S: Final = 5.0
+_MAX_CLIENTS: Final = 8
+
+
+class _Server(WSGIServer):
+    """One thread per request, a bounded number of them, each with a deadline."""
+
+    daemon_threads = True
+    request_queue_size = 16
+    allow_reuse_address = True
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._places = threading.BoundedSemaphore(_MAX_CLIENTS)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to the base as make_server gives them
+
+    def process_request(self, request: object, client_address: object) -> None:
+        assert isinstance(request, socket.socket)  # noqa: S101 - TCP servers hand over sockets
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        request.settimeout(_SLOW_CLIENT_S)
+        threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
+
+    def _serve(self, request: socket.socket, client_address: object) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except OSError:
+            pass  # the client went away or was too slow; it will scrape again
+        finally:
+            self.shutdown_request(request)
+            self._places.release()
+
+
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Scrapes are not news."""
+
+
+class TelemetryServer:
+    """Serves a registry and the two health questions until stopped."""
+
+    def __init__(self, listen: Address, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
+        self._listen = listen
+        self._metrics = make_wsgi_app(registry)
+        self._is_ready = is_ready
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Address:
+        """Bind and serve; returns the bound address. Raises OSError when the address cannot be had."""
+        server_class = _ServerV6 if ":" in self._listen.host else _Server
+        self._server = make_server(
+            self._listen.host, self._listen.port, self._answer, server_class=server_class, handler_class=_Handler
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="telemetry", daemon=True)
+        self._thread.start()
+        return Address(self._listen.host, self._server.server_port)
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            page: Iterable[bytes] = self._metrics(environ, start_response)
+            return page
+        if path == "/healthz":
+            return _plain_answer(start_response, "200 OK", b"alive\n")
+        if path == "/readyz":
+            if self._is_ready():
+                return _plain_answer(start_response, "200 OK", b"ready\n")
+            return _plain_answer(start_response, "503 Service Unavailable", b"not ready\n")
+        return _plain_answer(start_response, "404 Not Found", b"try /metrics, /healthz or /readyz\n")
+
+
+def _plain_answer(start_response: StartResponse, status: str, body: bytes) -> list[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,122 @@
+"""structlog set up once: JSON lines on stderr, one for each finished or refused call, none for a datagram.
+
+Text that came from a peer is cut and its control characters escaped by the JSON encoding. A warning that repeats is
+let through a few times a second and the rest is counted, so that an attacker does not write our log.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from edge_proxy.pipeline.records import Attempt, Ending, show_id
+from edge_proxy.policy.verdict import Outcome
+
+_PEER_TEXT_MAX: Final = 128
+_BURST: Final = 10
+
+_encoder = msgspec.json.Encoder()
+
+
+def _serialize(event: dict[str, Any], **_: Any) -> bytes:
+    return _encoder.encode(event)
+
+
+def set_up_logs() -> None:
+    """Configure structlog for the process: JSON to stderr, UTC time stamps."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=_serialize),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+class CallLog:
+    """Writes the canonical line of each call. `which` is "all", "refused" (and would-be refused) or "none"."""
+
+    def __init__(self, which: str) -> None:
+        self._log = structlog.get_logger()
+        self._all = which == "all"
+        self._refused = which in {"all", "refused"}
+
+    def refused(self, attempt: Attempt) -> None:
+        """An attempt that went no further than us."""
+        if self._refused:
+            self._log.info("call refused", **_attempt_fields(attempt))
+
+    def ended(self, ending: Ending) -> None:
+        """A call that was let through is over."""
+        attempt = ending.attempt
+        was_monitored = attempt is not None and attempt.verdict.outcome is Outcome.MONITORED
+        if not (self._all or (self._refused and was_monitored)):
+            return
+        if attempt is None:
+            fields: dict[str, object] = {
+                "id": show_id(ending.evidence_id),
+                "customer": ending.customer,
+                "call_id": ending.call_id[:_PEER_TEXT_MAX],
+            }
+        else:
+            fields = _attempt_fields(attempt)
+        self._log.info(
+            "call ended",
+            **fields,
+            cause=ending.cause,
+            ended_by=ending.ended_by,
+            final_status=ending.status,
+            setup_s=_round(ending.setup_s),
+            duration_s=_round(ending.duration_s),
+        )
+
+
+def _attempt_fields(attempt: Attempt) -> dict[str, object]:
+    facts, verdict = attempt.facts, attempt.verdict
+    origin = facts.source.origin
+    return {
+        "id": show_id(attempt.evidence_id),
+        "method": facts.method[:32],
+        "call_id": facts.call_id[:_PEER_TEXT_MAX],
+        "from_side": origin.side,
+        "source": str(facts.source.address),
+        "asn": origin.asn,
+        "customer": attempt.customer,
+        "verdict": verdict.outcome,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "rule": verdict.rule,
+        "text": verdict.text[:_PEER_TEXT_MAX],
+        "ip_origin": verdict.ip_origin,
+    }
+
+
+def _round(value_s: float | None) -> float | None:
+    return None if value_s is None else round(value_s, 3)
+
+
+class BurstLimit:
+    """Lets `_BURST` of a kind of warning through each second; the rest is only counted."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._seen = 0
+        self.suppressed = 0
+
+    def allows(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._seen = 0
+        self._seen += 1
+        if self._seen > _BURST:
+            self.suppressed += 1
+            return False
+        return True
