@@ -82,6 +82,11 @@ class AsnTable:
         self._names = names
 
     @classmethod
+    def empty(cls) -> AsnTable:
+        """A table that knows no address: for a configuration without one."""
+        return cls(0, RangeMap.build(()), [], {})
+
+    @classmethod
     def from_lines(cls, lines: Iterable[str], source: str) -> AsnTable:
         """Read the table; `source` is what an error calls it. Blank lines and lines that start with `#` are skipped.
 

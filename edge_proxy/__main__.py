@@ -1,0 +1,5 @@
+"""`python -m edge_proxy` is the `edge-proxy` command."""
+
+from edge_proxy.cli.app import main
+
+main()

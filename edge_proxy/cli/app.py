@@ -1,0 +1,98 @@
+"""The `edge-proxy` command and its sub-commands. Exit codes: 0 fine, 1 a check failed, 2 bad input or configuration."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from edge_proxy import __version__
+from edge_proxy.cli import evidence
+from edge_proxy.config import ConfigErrors
+from edge_proxy.errors import ConfigError, EdgeProxyError
+
+EXIT_CHECK_FAILED: Final = 1
+EXIT_BAD_INPUT: Final = 2
+
+_DEFAULT_CONFIG: Final = Path("config/edge-proxy.yaml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A SIP edge proxy that checks who may call as whom, and keeps the evidence.",
+)
+app.add_typer(evidence.app, name="evidence")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+
+
+@app.command()
+def run(config: ConfigOption = _DEFAULT_CONFIG) -> None:
+    """Serve. SIGHUP reloads the configuration, SIGTERM stops after what is under way."""
+    from edge_proxy.worker import run_worker
+
+    run_worker(config)
+
+
+@app.command()
+def check(config: ConfigOption = _DEFAULT_CONFIG) -> None:
+    """Check a configuration and every file it names, without serving."""
+    from edge_proxy.compile import compile_snapshot
+    from edge_proxy.config import load_settings
+
+    snapshot = compile_snapshot(load_settings(config))
+    owned = snapshot.rulebook.ownership.numbers
+    print(
+        f"{config}: fine; {len(snapshot.customers)} customers, {owned} numbers, {len(snapshot.trunks)} trunks, "
+        f"{snapshot.asn_table.ranges} ASN ranges; snapshot {snapshot.version}"
+    )
+
+
+@app.command()
+def demo(
+    config: ConfigOption = _DEFAULT_CONFIG,
+    seconds: Annotated[float | None, typer.Option(help="End by itself after this long; else at Ctrl-C.")] = None,
+) -> None:
+    """The proxy with real SIP peers on loopback: good, spoofed, switched-network and unknown traffic."""
+    from edge_proxy.cli.demo.command import run_demo
+
+    raise typer.Exit(run_demo(config, seconds))
+
+
+@app.command()
+def explain(
+    message: Annotated[Path, typer.Argument(help="A file that holds one SIP request as it came.")],
+    source: Annotated[str, typer.Option(help="Where it came from: udp:IP:PORT or tcp:IP:PORT.")],
+    config: ConfigOption = _DEFAULT_CONFIG,
+    side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
+) -> None:
+    """The verdict on a saved request, rule by rule, by the code that judges live traffic."""
+    from edge_proxy.cli.explain import explain_message
+
+    explain_message(config, message, source, side, as_json=as_json)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"edge-proxy {__version__}")
+
+
+def main() -> NoReturn:
+    """Run the command; every declared error is told in one line each, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except ConfigErrors as errors:
+        for error in errors.errors:
+            print(error, file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except (ConfigError, EdgeProxyError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    sys.exit(0)

@@ -1,0 +1,155 @@
+"""`edge-proxy explain`: the verdict on a saved request, by the very functions that judge live traffic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edge_proxy.addr import Address, Side, Transport
+from edge_proxy.compile import compile_snapshot
+from edge_proxy.config import load_settings
+from edge_proxy.errors import EdgeProxyError
+from edge_proxy.numbers.e164 import format_e164
+from edge_proxy.pipeline.judgement import Judgement, judge
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.engine import Step
+from edge_proxy.policy.facts import Claim
+from edge_proxy.policy.parties import Source
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.parser import parse_message
+from edge_proxy.sip.uri import parse_uri
+from edge_proxy.traffic.address_ranges import parse_address
+
+
+class ExplainError(EdgeProxyError):
+    """What was asked to be explained cannot be."""
+
+
+def explain_message(config: Path, message_path: Path, source_text: str, side_text: str, *, as_json: bool) -> None:
+    """Print the verdict on the request in `message_path` as if it came from `source_text`."""
+    settings = load_settings(config)
+    snapshot = compile_snapshot(settings)
+    transport, address = _parse_source(source_text)
+    message = _read_message(message_path, snapshot)
+    side = _side_of(side_text, address, snapshot)
+    source = Source(snapshot.origin_of(address.host, side), address, transport)
+    steps: list[Step] = []
+    judgement = judge(snapshot, message, parse_uri(message.uri), source, steps)
+    if as_json:
+        print(json.dumps(_as_json(judgement, steps, snapshot), ensure_ascii=False))
+    else:
+        _print(judgement, steps, snapshot)
+
+
+def _parse_source(text: str) -> tuple[Transport, Address]:
+    transport_text, _, rest = text.partition(":")
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    try:
+        transport = Transport(transport_text.lower())
+        parse_address(host)
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(port)
+    except ValueError as error:
+        raise ExplainError(
+            f"--source {text!r} is no source; write udp:192.0.2.1:5060 or tcp:[2001:db8::1]:5060"
+        ) from error
+    return transport, Address(host, int(port))
+
+
+def _read_message(path: Path, snapshot: Snapshot) -> Message:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExplainError(f"cannot read {path}: {error.strerror}") from error
+    if b"\r\n" not in data:
+        data = data.replace(b"\n", b"\r\n")  # an editor saved it
+    try:
+        message = parse_message(data, snapshot.limits)
+    except EdgeProxyError as error:
+        offset = getattr(error, "offset", -1)
+        where = f" at byte {offset}" if offset >= 0 else ""
+        raise ExplainError(f"{path} is no SIP message that would be judged{where}: {error}") from error
+    if not message.is_request:
+        raise ExplainError(f"{path} is a response; only requests are judged")
+    return message
+
+
+def _side_of(text: str, address: Address, snapshot: Snapshot) -> Side:
+    if text:
+        try:
+            return Side(text)
+        except ValueError as error:
+            raise ExplainError(f"--side {text!r} is no side; write customers or carriers") from error
+    is_trunk = snapshot.trunk_sources.find(address.host) >= 0
+    is_customer = snapshot.customer_sources.find(address.host) >= 0
+    return Side.CARRIERS if is_trunk and not is_customer else Side.CUSTOMERS
+
+
+def _claim_json(claim: Claim) -> dict[str, object]:
+    reading = claim.reading
+    return {
+        "header": claim.header,
+        "text": claim.text,
+        "read_by": None if reading is None else reading.rule,
+        "number": None if claim.number is None else format_e164(claim.number),
+    }
+
+
+def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> dict[str, object]:
+    facts, verdict = judgement.facts, judgement.verdict
+    origin = facts.source.origin
+    responsible = judgement.responsible
+    return {
+        "outcome": verdict.outcome,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "rule": verdict.rule,
+        "text": verdict.text,
+        "ip_origin": verdict.ip_origin,
+        "signals": [{"name": s.name, "weight": s.weight, "detail": s.detail} for s in verdict.signals],
+        "proof": verdict.proof,
+        "emergency": verdict.is_emergency,
+        "side": origin.side,
+        "source": str(facts.source.address),
+        "asn": origin.asn,
+        "customer": None if responsible is None else responsible.id,
+        "trunk": None if origin.trunk is None else origin.trunk.id,
+        "claims": [_claim_json(claim) for claim in (facts.from_claim, *facts.asserted, *facts.forwarders)],
+        "rules": [{"rule": step.rule, "said": step.said} for step in steps],
+        "snapshot": snapshot.version,
+    }
+
+
+def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
+    facts, verdict = judgement.facts, judgement.verdict
+    origin = facts.source.origin
+    responsible = judgement.responsible
+    console = Console(highlight=False)
+    rows = Table.grid(padding=(0, 2))
+    name = snapshot.asn_table.name_of(origin.asn)
+    rows.add_row("source", Text(f"{facts.source.transport}:{facts.source.address} on the {origin.side} side"))
+    rows.add_row("AS", Text(f"{origin.asn} {name}".strip()))
+    rows.add_row("customer", Text(responsible.id if responsible is not None else "(none)"))
+    if origin.trunk is not None:
+        rows.add_row("trunk", Text(origin.trunk.id))
+    rows.add_row("proof", Text(verdict.proof))
+    for claim in (facts.from_claim, *facts.asserted, *facts.forwarders):
+        number = "no number" if claim.number is None else format_e164(claim.number)
+        rule = "unreadable" if claim.reading is None else claim.reading.rule
+        rows.add_row(claim.header, Text(f"{claim.text}  ->  {number} ({rule})"))
+    for signal in verdict.signals:
+        rows.add_row("signal", Text(f"{signal.name} {signal.weight:+d}: {signal.detail}"))
+    rows.add_row("IP origin", Text(verdict.ip_origin))
+    console.print(rows)
+    console.print()
+    for step in steps:
+        console.print(Text(f"  {step.rule:<22} {step.said or '-'}"))
+    console.print()
+    status = f" {verdict.status}" if verdict.status else ""
+    console.print(Text(f"{verdict.outcome}{status}: {verdict.reason} ({verdict.rule}): {verdict.text}"))
+    console.print(Text(f"snapshot {snapshot.version}"))

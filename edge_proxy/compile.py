@@ -1,0 +1,136 @@
+"""Settings to snapshot: read the files they name and build the tables that decide, off the call path.
+
+Nothing here changes a snapshot that is in use: what is wrong raises `ConfigErrors`, each with file and line, and the
+one that serves goes on serving.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from edge_proxy.addr import Address, Transport
+from edge_proxy.config import ConfigErrors, Settings, dump, settings_error
+from edge_proxy.errors import ConfigError
+from edge_proxy.numbers.e164 import dial_plan
+from edge_proxy.numbers.emergency import emergency_plan
+from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.parties import Customer, Mode, Trunk
+from edge_proxy.policy.rules import Rulebook
+from edge_proxy.routing.targets import Target, numeric_address
+from edge_proxy.sip.uri import parse_uri
+from edge_proxy.traffic.address_ranges import RangeMap
+from edge_proxy.traffic.asn_table import AsnTable
+
+_HASH_CHARS: Final = 12
+
+
+def compile_snapshot(settings: Settings) -> Snapshot:
+    """Build what a worker decides from. Raises `ConfigErrors` with all that is wrong."""
+    errors: list[ConfigError] = []
+    digest = hashlib.sha256(dump(settings).encode())
+    customer_targets = _targets(settings, "customers", [c.targets for c in settings.customers], errors)
+    trunk_targets = _targets(settings, "trunks", [t.targets for t in settings.trunks], errors)
+    asn_table = _load_asn_table(settings, digest.update, errors)
+    if errors or asn_table is None:
+        raise ConfigErrors(errors)
+    customers = tuple(
+        Customer(
+            ordinal=ordinal,
+            id=customer.id,
+            plan=dial_plan(customer.country),
+            emergency=emergency_plan(customer.country),
+            mode=Mode(customer.mode),
+        )
+        for ordinal, customer in enumerate(settings.customers)
+    )
+    rulebook = Rulebook(
+        customers=customers,
+        ownership=OwnershipIndex.build(
+            OwnedRange(first, last, ordinal)
+            for ordinal, customer in enumerate(settings.customers)
+            for first, last in customer.ranges
+        ),
+        plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
+        fallback_emergency=emergency_plan(""),
+        refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
+    )
+    return Snapshot(
+        version=digest.hexdigest()[:_HASH_CHARS],
+        rulebook=rulebook,
+        trunks=tuple(
+            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0) for ordinal, trunk in enumerate(settings.trunks)
+        ),
+        customer_targets=customer_targets,
+        trunk_targets=trunk_targets,
+        customer_sources=_source_map(customer.prefixes for customer in settings.customers),
+        trunk_sources=_source_map(trunk.prefixes for trunk in settings.trunks),
+        asn_table=asn_table,
+        limits=settings.sip.limits,
+        refuses_without_evidence=settings.evidence.when_full == "refuse",
+    )
+
+
+def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:
+    return RangeMap.build(
+        (first, last, version, ordinal) for ordinal, group in enumerate(groups) for first, last, version in group
+    )
+
+
+def _targets(
+    settings: Settings, section: str, groups: list[list[str]], errors: list[ConfigError]
+) -> tuple[tuple[Target, ...], ...]:
+    """Each group's targets by address. A host name is an error as long as nothing resolves names off the call path."""
+    compiled: list[tuple[Target, ...]] = []
+    for ordinal, group in enumerate(groups):
+        targets: list[Target] = []
+        for index, text in enumerate(group):
+            key = f"{section}[{ordinal}].targets[{index}]"
+            uri = parse_uri(text.encode())
+            address = numeric_address(uri)
+            transport = (uri.param(b"transport") or b"udp").lower()
+            if address is None:
+                text = f"{uri.host} is a name, and names are not resolved by this version; write its address"
+                errors.append(settings_error(settings, key, text))
+            elif transport != b"udp":
+                text = f"transport {transport.decode()} is not sent to by this version; write udp or leave it out"
+                errors.append(settings_error(settings, key, text))
+            else:
+                targets.append(Target(text, Address(*address), Transport.UDP))
+        compiled.append(tuple(targets))
+    return tuple(compiled)
+
+
+def _load_asn_table(
+    settings: Settings, update_digest: Callable[[bytes], object], errors: list[ConfigError]
+) -> AsnTable | None:
+    if settings.asn is None:
+        return AsnTable.empty()
+    path = settings.asn.table
+    try:
+        with _open_table(path) as file:
+            return AsnTable.from_lines(_lines(file, update_digest), str(path))
+    except ConfigError as error:
+        errors.append(error)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = f"cannot read {path}: {why}; name a table of ranges (.tsv or .tsv.gz) that this process may read"
+        errors.append(settings_error(settings, "asn.table", text))
+    return None
+
+
+def _open_table(path: Path) -> IO[bytes] | gzip.GzipFile:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    return path.open("rb")
+
+
+def _lines(file: Iterable[bytes], update_digest: Callable[[bytes], object]) -> Iterator[str]:
+    for line in file:
+        update_digest(line)
+        yield line.decode("utf-8")

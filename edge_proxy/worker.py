@@ -1,0 +1,301 @@
+"""One worker process: build every part, connect them, serve until told to stop, reload without dropping anything."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from edge_proxy.addr import Address, Listener, Side, Transport
+from edge_proxy.compile import compile_snapshot
+from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
+from edge_proxy.errors import ConfigError, EdgeProxyError, EvidenceError
+from edge_proxy.evidence.journal import Journal, JournalStats
+from edge_proxy.evidence.recorder import Recorder
+from edge_proxy.pipeline.core import Pipeline, PipelineSettings
+from edge_proxy.pipeline.records import Attempt, Record
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.telemetry.http import TelemetryServer
+from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
+from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
+from edge_proxy.transaction.timers import TimerSettings
+from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
+from edge_proxy.transport.udp import UdpPort
+
+_SECRET_BYTES: Final = 32
+_GC_THRESHOLD: Final = 50_000
+_SWITCH_INTERVAL_S: Final = 0.0005
+_HEARTBEAT_S: Final = 0.05
+_DRAIN_S: Final = 5.0
+
+
+class Worker:
+    """Everything one process runs. The constructor opens nothing; `serve` does, and closes it all again."""
+
+    def __init__(self, settings: Settings, snapshot: Snapshot, config_path: Path, number: int = 0) -> None:
+        self.settings = settings
+        self.state = WorkerState()
+        self.engine = "pure"
+        self.delay_bounds_s = DELAY_BUCKETS_S
+        self._config_path = config_path
+        self._snapshot = snapshot
+        self._number = number
+        self._log = structlog.get_logger()
+        self._bug_limit = BurstLimit()
+        self._call_log = CallLog(settings.telemetry.call_log)
+        self._ports: list[tuple[UdpPort, Listener]] = []
+        self._journal = Journal(
+            data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
+        )
+        self._recorder = Recorder(self._journal, settings.node, number)
+        self._pipeline: Pipeline | None = None
+        self._driver: Driver | None = None
+        self._stopping = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+
+    # What the metrics collector reads (telemetry.metrics.ScrapeSource).
+
+    @property
+    def pipeline(self) -> Pipeline:
+        assert self._pipeline is not None  # noqa: S101 - scrapes begin after serve() has built it
+        return self._pipeline
+
+    @property
+    def journal_stats(self) -> JournalStats:
+        return self._journal.stats
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._journal.backlog_bytes
+
+    @property
+    def delays(self) -> DelayHistogram:
+        assert self._driver is not None  # noqa: S101 - as above
+        return self._driver.delays
+
+    @property
+    def max_asn_labels(self) -> int:
+        return self.settings.telemetry.max_asn_labels
+
+    def ports(self) -> Iterator[PortStats]:
+        for port, listener in self._ports:
+            yield PortStats(
+                listener.side, port.receive_buffer_bytes, port.send_buffer_bytes, port.send_errors, port.send_overflows
+            )
+
+    async def serve(self, announce: Callable[[str], None]) -> None:
+        """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
+        loop = asyncio.get_running_loop()
+        telemetry: TelemetryServer | None = None
+        try:
+            self._journal.open()
+            self._bind()
+            secret = _load_secret(self.settings)
+            self._pipeline = Pipeline(
+                PipelineSettings(
+                    node=self.settings.node,
+                    worker=self._number,
+                    listeners=[listener for _, listener in self._ports],
+                    timers=_timers(self.settings),
+                    secret=secret,
+                ),
+                self._snapshot,
+            )
+            self._driver = Driver(self._pipeline, self._ports, self._keep)
+            self.state.snapshot_loaded_at = time.time()
+            telemetry = TelemetryServer(
+                self.settings.telemetry.address, build_registry(self), lambda: self.state.is_ready
+            )
+            metrics_at = _start_telemetry(telemetry, self.settings)
+            self._journal.start()
+            self._driver.start(self._on_bug)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(signal.SIGHUP, self._start_reload)
+            _settle_memory()
+            self.state.is_ready = True
+            announce(self._ready_line(metrics_at))
+            self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
+            heartbeat = loop.create_task(self._watch_evidence())
+            await self._stopping.wait()
+            self._log.info("stopping", calls_up=len(self._pipeline.calls))
+            self.state.is_ready = False
+            heartbeat.cancel()
+            await self._drain()
+            self._driver.stop()
+        finally:
+            if telemetry is not None:
+                telemetry.stop()
+            for port, _ in self._ports:
+                port.close()
+            self._journal.close()
+
+    def _bind(self) -> None:
+        """Bind every listener; all that fail are told at once, each at its line."""
+        errors: list[ConfigError] = []
+        for side, listener in (
+            (Side.CUSTOMERS, self.settings.listeners.customers),
+            (Side.CARRIERS, self.settings.listeners.carriers),
+        ):
+            bind = listener.address
+            key = f"listeners.{side}.bind"
+            try:
+                port = UdpPort(bind)
+            except OSError as error:
+                text = f"cannot bind {bind}: {error.strerror or error}; stop what uses it or choose another"
+                errors.append(settings_error(self.settings, key, text))
+                continue
+            advertised = _advertised(listener, port.bound)
+            self._ports.append((port, Listener(len(self._ports), side, Transport.UDP, advertised)))
+        if errors:
+            raise ConfigErrors(errors)
+
+    def _keep(self, records: list[Record]) -> None:
+        """Evidence first, then the log line of what is over."""
+        self._recorder.keep(records)
+        for record in records:
+            if not isinstance(record, Attempt):
+                self._call_log.ended(record)
+            elif not record.verdict.passes:
+                self._call_log.refused(record)
+
+    def _on_bug(self, error: BaseException, data: bytes) -> None:
+        self.state.internal_errors += 1
+        if self._bug_limit.allows():
+            self._log.error("bug: message dropped", error=repr(error), head=repr(data[:200]), exc_info=error)
+        self.state.warnings_suppressed = self._bug_limit.suppressed
+
+    async def _watch_evidence(self) -> None:
+        """Tell the pipeline whether the journal has room; it never asks itself."""
+        while True:
+            self.pipeline.has_evidence_room = self._journal.has_room
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    async def _drain(self) -> None:
+        """Let transactions that are under way end, for a bounded time, before the sockets close."""
+        for _ in range(int(_DRAIN_S / _HEARTBEAT_S)):
+            if not self.pipeline.has_pending_requests:
+                break
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    def _start_reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    async def _reload(self) -> None:
+        """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
+        try:
+            settings = await asyncio.to_thread(load_settings, self._config_path)
+            self._check_unchanged(settings)
+            snapshot = await asyncio.to_thread(compile_snapshot, settings)
+        except EdgeProxyError as error:
+            self.state.reloads["failed"] += 1
+            for line in str(error).splitlines():
+                self._log.error("reload refused", error=line, snapshot=self.pipeline.snapshot.version)
+            return
+        before = self.pipeline.snapshot.version
+        self.pipeline.use_snapshot(snapshot)
+        self.settings = settings
+        self._call_log = CallLog(settings.telemetry.call_log)
+        self.state.reloads["ok"] += 1
+        self.state.snapshot_loaded_at = time.time()
+        self._log.info("reloaded", before=before, snapshot=snapshot.version)
+
+    def _check_unchanged(self, settings: Settings) -> None:
+        """Sockets, files and timers are made once: a reload that changes them is refused rather than half done."""
+        fixed = ("node", "data_dir", "workers", "listeners", "sip", "admin")
+        errors = [
+            settings_error(settings, key, "changes only with a restart; put the old value back or restart")
+            for key in fixed
+            if getattr(settings, key) != getattr(self.settings, key)
+        ]
+        if settings.telemetry.listen != self.settings.telemetry.listen:
+            text = "changes only with a restart; put the old value back or restart"
+            errors.append(settings_error(settings, "telemetry.listen", text))
+        if errors:
+            raise ConfigErrors(errors)
+
+    def _ready_line(self, metrics_at: Address) -> str:
+        listening = ", ".join(f"{listener.side} {listener.advertised}/udp" for _, listener in self._ports)
+        return f"edge-proxy ready: {listening}; metrics http://{metrics_at}/metrics; engine {self.engine}"
+
+
+def run_worker(config_path: Path) -> None:
+    """Load, compile and serve; returns after SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
+    settings = load_settings(config_path)
+    if settings.workers != 1:
+        text = f"{settings.workers} workers on one address are not offered by this version; write 1"
+        raise ConfigErrors([settings_error(settings, "workers", text)])
+    snapshot = compile_snapshot(settings)
+    set_up_logs()
+
+    async def serve() -> None:
+        await Worker(settings, snapshot, config_path).serve(announce=lambda line: print(line, flush=True))  # noqa: T201
+
+    uvloop.run(serve())
+
+
+def _ring_dir(settings: Settings) -> Path:
+    """Where the evidence buffer lies: in memory, so that the call path never waits for a disk."""
+    if settings.evidence.buffer_dir is not None:
+        return settings.evidence.buffer_dir
+    shared_memory = Path("/dev/shm")  # noqa: S108 - the ring is named by a hash and made with mode 0600
+    return shared_memory if shared_memory.is_dir() else settings.data_dir
+
+
+def _timers(settings: Settings) -> TimerSettings:
+    sip = settings.sip
+    return TimerSettings(sip.t1_ms / 1000, sip.t2_ms / 1000, sip.t4_ms / 1000, float(sip.timer_c_s))
+
+
+def _advertised(listener: ListenerSettings, bound: Address) -> Address:
+    """What peers are told; a port of 0 in the configuration becomes the one the system gave."""
+    advertised = listener.advertised
+    return Address(advertised.host, advertised.port or bound.port)
+
+
+def _start_telemetry(server: TelemetryServer, settings: Settings) -> Address:
+    try:
+        return server.start()
+    except OSError as error:
+        where = settings.telemetry.address
+        text = f"cannot bind {where}: {error.strerror or error}; stop what uses it or choose another"
+        raise ConfigErrors([settings_error(settings, "telemetry.listen", text)]) from error
+
+
+def _load_secret(settings: Settings) -> bytes:
+    """The node's key for dialog tokens, made on first start and kept, so that calls survive a restart."""
+    path = settings.data_dir / "secret.key"
+    try:
+        if not path.exists():
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(os.urandom(_SECRET_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(f"cannot keep the node's key in {path}: {error.strerror}") from error
+    if len(secret) != _SECRET_BYTES:
+        raise EvidenceError(f"{path} is no key of {_SECRET_BYTES} bytes: restore it, or delete it to have one made")
+    return secret
+
+
+def _settle_memory() -> None:
+    """What exists now stays: keep the collector from walking it again, and let threads yield to the loop quickly."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 100)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
