@@ -29,6 +29,7 @@ from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
+from edge_proxy.transport.port import Port
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
@@ -52,7 +53,7 @@ class Worker:
         self._log = structlog.get_logger()
         self._bug_limit = BurstLimit()
         self._call_log = CallLog(settings.telemetry.call_log)
-        self._ports: list[tuple[UdpPort, Listener]] = []
+        self._ports: list[tuple[Port, Listener]] = []
         self._journal = Journal(
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
         )
@@ -117,7 +118,7 @@ class Worker:
             )
             metrics_at = _start_telemetry(telemetry, self.settings)
             self._journal.start()
-            self._driver.start(self._on_bug)
+            await self._driver.start(self._on_bug)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stopping.set)
             loop.add_signal_handler(signal.SIGHUP, self._start_reload)

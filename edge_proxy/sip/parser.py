@@ -91,11 +91,7 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
 
 def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
     """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
-    lines = block.split(b"\r\n")
-    if b"\r\n " in block or b"\r\n\t" in block:
-        lines = _join_folds(lines)
-    if lines and not lines[-1]:
-        lines.pop()
+    lines = split_header_lines(block)
     problem: MalformedMessageError | None = None
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
@@ -141,6 +137,16 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     message.lines = lines
     message.kinds = kinds
     return problem
+
+
+def split_header_lines(block: bytes) -> list[bytes]:
+    """The header lines of a head (without its start line), each with the folds that continue it."""
+    lines = block.split(b"\r\n")
+    if b"\r\n " in block or b"\r\n\t" in block:
+        lines = _join_folds(lines)
+    if lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _join_folds(lines: list[bytes]) -> list[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -15,9 +16,8 @@ from typing import Final
 from edge_proxy.addr import Listener, Monotonic
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.records import Record
-from edge_proxy.transport.udp import UdpPort
+from edge_proxy.transport.port import Port, Received
 
-_DATAGRAMS_A_TURN: Final = 64
 _CLOCK_CHECK_S: Final = 1.0
 _EARLIEST_S: Final = 0.001
 
@@ -44,7 +44,7 @@ class Driver:
     def __init__(
         self,
         pipeline: Pipeline,
-        ports: Sequence[tuple[UdpPort, Listener]],
+        ports: Sequence[tuple[Port, Listener]],
         keep: Callable[[list[Record]], None],
     ) -> None:
         self.pipeline = pipeline
@@ -58,21 +58,18 @@ class Driver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_error: Callable[[BaseException, bytes], None] = lambda _error, _data: None
 
-    def start(self, on_error: Callable[[BaseException, bytes], None]) -> None:
+    async def start(self, on_error: Callable[[BaseException, bytes], None]) -> None:
         """Begin to serve on the running loop. `on_error` hears of bugs: an exception and the datagram it came from."""
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._set_clock()
-        for index, (port, _) in enumerate(self._ports):
-            self._loop.add_reader(port.fileno(), self._readable, index)
+        for port, listener in self._ports:
+            await port.start(self._loop, functools.partial(self._take_turn, listener))
 
     def stop(self) -> None:
         """Stop reading; what is queued is flushed once more."""
-        if self._loop is None:
-            return
         for port, _ in self._ports:
-            self._loop.remove_reader(port.fileno())
-            port.flush()
+            port.stop()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -82,10 +79,8 @@ class Driver:
         self.pipeline.wall_offset_s = time.time() - time.monotonic()
         self._loop.call_later(_CLOCK_CHECK_S, self._set_clock)
 
-    def _readable(self, index: int) -> None:
+    def _take_turn(self, listener: Listener, batch: list[Received]) -> None:
         started = time.monotonic()
-        port, listener = self._ports[index]
-        batch = port.drain(_DATAGRAMS_A_TURN)
         pipeline = self.pipeline
         now = Monotonic(started)
         for data, source in batch:
@@ -115,20 +110,8 @@ class Driver:
         if output.records:
             self._keep(output.records)
         for slot, address, data in output.sends:
-            port = self._ports[slot][0]
-            port.send(data, address)
-            if port.has_queue:
-                self._await_writable(port)
+            self._ports[slot][0].send(data, address)
         self._arm()
-
-    def _await_writable(self, port: UdpPort) -> None:
-        assert self._loop is not None  # noqa: S101 - only called while serving
-        self._loop.add_writer(port.fileno(), self._writable, port)
-
-    def _writable(self, port: UdpPort) -> None:
-        port.flush()
-        if not port.has_queue and self._loop is not None:
-            self._loop.remove_writer(port.fileno())
 
     def _arm(self) -> None:
         """Keep one loop timer armed for the pipeline's next deadline."""

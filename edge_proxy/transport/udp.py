@@ -6,23 +6,33 @@ queue for the socket to be writable again, and what does not fit there is counte
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import deque
 from typing import Final
 
 from edge_proxy.addr import Address
+from edge_proxy.transport.port import Deliver, Received
 
 _MAX_DATAGRAM_BYTES: Final = 65_535
 _MAX_QUEUED: Final = 4096
 _WANTED_BUFFER_BYTES: Final = 4 << 20
-
-Received = tuple[bytes, Address]
+_DATAGRAMS_A_TURN: Final = 64
 
 
 class UdpPort:
-    """A bound socket; `drain` and `send` never block."""
+    """A bound socket; nothing here blocks."""
 
-    __slots__ = ("_queue", "_socket", "receive_buffer_bytes", "send_buffer_bytes", "send_errors", "send_overflows")
+    __slots__ = (
+        "_deliver",
+        "_loop",
+        "_queue",
+        "_socket",
+        "receive_buffer_bytes",
+        "send_buffer_bytes",
+        "send_errors",
+        "send_overflows",
+    )
 
     def __init__(self, bind: Address) -> None:
         """Bind at once; raises OSError when the address cannot be had."""
@@ -43,18 +53,23 @@ class UdpPort:
         self.send_errors = 0
         self.send_overflows = 0
         self._queue: deque[tuple[bytes, Address]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deliver: Deliver | None = None
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
+        """Begin to read: whenever something is waiting, all of it (up to a bound) is one turn."""
+        self._loop = loop
+        self._deliver = deliver
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        if self._deliver is not None:
+            self._deliver(self.drain(_DATAGRAMS_A_TURN))
 
     @property
     def bound(self) -> Address:
         name = self._socket.getsockname()
         return Address(name[0], name[1])
-
-    @property
-    def has_queue(self) -> bool:
-        return bool(self._queue)
 
     def drain(self, most: int) -> list[Received]:
         """Up to `most` datagrams that are waiting now."""
@@ -84,7 +99,7 @@ class UdpPort:
         except OSError:
             self.send_errors += 1
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what was queued, as far as the kernel takes it."""
         while self._queue:
             data, address = self._queue[0]
@@ -96,6 +111,14 @@ class UdpPort:
                 self.send_errors += 1
             self._queue.popleft()
 
+    def stop(self) -> None:
+        """Read no more; send what is queued as far as the kernel takes it."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._loop = None
+        self._flush()
+
     def close(self) -> None:
         self._socket.close()
 
@@ -104,3 +127,10 @@ class UdpPort:
             self.send_overflows += 1
             return
         self._queue.append((data, address))
+        if self._loop is not None and len(self._queue) == 1:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        self._flush()
+        if not self._queue and self._loop is not None:
+            self._loop.remove_writer(self._socket.fileno())

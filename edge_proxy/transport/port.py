@@ -1,0 +1,37 @@
+"""What the driver asks of a bound socket, whatever it carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_proxy.addr import Address
+
+Received = tuple[bytes, Address]
+Deliver = Callable[[list[Received]], None]
+"""Takes the messages that arrived in one turn, each with where it came from."""
+
+
+class Port(Protocol):
+    """A socket that takes part in turns: it delivers what arrived and sends what it is given, and never blocks."""
+
+    receive_buffer_bytes: int
+    send_buffer_bytes: int
+    send_errors: int
+    send_overflows: int
+
+    @property
+    def bound(self) -> Address: ...
+
+    async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
+        """Begin to read."""
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one message, now or as soon as the socket takes it."""
+
+    def stop(self) -> None:
+        """Read no more; send what is queued as far as the system takes it."""
+
+    def close(self) -> None:
+        """Give the address back."""
