@@ -1,0 +1,295 @@
+"""TCP and TLS: one listening socket and every connection from and to it (RFC 3261 §18, RFC 5626 §4.4.1).
+
+A message for an address goes over the connection that is up with it, whoever opened it; else one is opened. Nothing
+here waits: what a connection does not take at once is buffered up to a bound, and a peer that does not read, writes
+too slowly or opens too much is cut off and counted. A stream that cannot be framed ends that connection only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from edge_proxy.addr import Address
+from edge_proxy.sip.framing import StreamFramer
+from edge_proxy.sip.limits import Limits
+from edge_proxy.transport.port import Deliver
+
+_BACKLOG: Final = 512
+_SWEEP_S: Final = 0.5
+_MAX_WAITING: Final = 64
+_PONG: Final = b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What one listener grants its connections."""
+
+    max_connections: int = 4096
+    max_connections_per_source: int = 256
+    idle_s: float = 900.0
+    message_s: float = 5.0
+    """How long a message that has begun may take to arrive whole."""
+    connect_s: float = 4.0
+    max_write_buffer_bytes: int = 1 << 20
+
+
+class CloseCause(StrEnum):
+    """Why a connection ended. A closed set: these are metric labels."""
+
+    PEER = "peer"
+    IDLE = "idle"
+    SLOW_SENDER = "slow_sender"
+    SLOW_READER = "slow_reader"
+    BROKEN_FRAMING = "broken_framing"
+    TOO_MANY = "too_many"
+    CONNECT_FAILED = "connect_failed"
+    STOPPED = "stopped"
+
+
+class StreamPort:
+    """A listening socket with its connections, by the address of the peer."""
+
+    def __init__(
+        self,
+        bind: Address,
+        limits: Limits,
+        settings: StreamSettings,
+        server_context: ssl.SSLContext | None = None,
+        client_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Bind at once; raises OSError when the address cannot be had."""
+        family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.setblocking(False)
+            self._socket.bind((bind.host, bind.port))
+            self._socket.listen(_BACKLOG)
+        except OSError:
+            self._socket.close()
+            raise
+        self.limits = limits
+        self.settings = settings
+        self.server_names: dict[Address, str] = {}
+        """The name that a TLS target must prove, by address; the address itself where there is none."""
+        self.closed: dict[CloseCause, int] = dict.fromkeys(CloseCause, 0)
+        self.accepted = 0
+        self.opened = 0
+        self.pongs = 0
+        self.receive_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self.send_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self.send_errors = 0
+        self.send_overflows = 0
+        self.on_unreachable: Callable[[Address, list[bytes]], None] = lambda _address, _messages: None
+        self._bind = bind
+        self._server_context = server_context
+        self._client_context = client_context
+        self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deliver: Deliver = lambda _batch: None
+        self._connections: dict[Address, Connection] = {}
+        self._by_source: dict[str, int] = {}
+        self._waiting: dict[Address, deque[bytes]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def bound(self) -> Address:
+        name = self._socket.getsockname()
+        return Address(name[0], name[1])
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
+        """Accept connections."""
+        self._loop = loop
+        self._deliver = deliver
+        self._server = await loop.create_server(
+            lambda: Connection(self, is_outgoing=False), sock=self._socket, ssl=self._server_context
+        )
+        self._sweep()
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send over the connection with `address`; open one when there is none."""
+        connection = self._connections.get(address)
+        if connection is not None:
+            connection.write(data)
+            return
+        waiting = self._waiting.get(address)
+        if waiting is None:
+            if self._loop is None:
+                self.send_errors += 1
+                return
+            waiting = self._waiting[address] = deque()
+            task = self._loop.create_task(self._connect(address))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+        if len(waiting) >= _MAX_WAITING:
+            self.send_overflows += 1
+            return
+        waiting.append(data)
+
+    def stop(self) -> None:
+        """Accept no more and close every connection after what is written has left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections.values()):
+            connection.end(CloseCause.STOPPED)
+        for task in self._connecting:
+            task.cancel()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    async def _connect(self, address: Address) -> None:
+        assert self._loop is not None  # noqa: S101 - only called while serving
+        name = self.server_names.get(address, address.host) if self._client_context is not None else None
+        try:
+            await asyncio.wait_for(
+                self._loop.create_connection(
+                    lambda: Connection(self, is_outgoing=True, peer=address),
+                    address.host,
+                    address.port,
+                    ssl=self._client_context,
+                    server_hostname=name,
+                    local_addr=(self._bind.host, 0),
+                ),
+                self.settings.connect_s,
+            )
+        except (OSError, TimeoutError, ssl.SSLError):
+            self.closed[CloseCause.CONNECT_FAILED] += 1
+            waiting = self._waiting.pop(address, deque())
+            self.send_errors += len(waiting)
+            self.on_unreachable(address, list(waiting))
+
+    def _sweep(self) -> None:
+        """Cut off who is idle or keeps a message unfinished."""
+        assert self._loop is not None  # noqa: S101 - only called while serving
+        now = self._loop.time()
+        for connection in list(self._connections.values()):
+            connection.check(now)
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    # What connections tell their port.
+
+    def joined(self, connection: Connection) -> bool:
+        """A connection is up; False when it is one too many."""
+        peer = connection.peer
+        by_source = self._by_source.get(peer.host, 0)
+        self._by_source[peer.host] = by_source + 1
+        if connection.is_outgoing:
+            self.opened += 1
+        else:
+            self.accepted += 1
+            too_many = by_source >= self.settings.max_connections_per_source
+            if too_many or len(self._connections) >= self.settings.max_connections:
+                return False
+        self._connections[peer] = connection
+        for data in self._waiting.pop(peer, ()):
+            connection.write(data)
+        return True
+
+    def left(self, connection: Connection, cause: CloseCause) -> None:
+        self.closed[cause] += 1
+        peer = connection.peer
+        remaining = self._by_source.get(peer.host, 1) - 1
+        if remaining > 0:
+            self._by_source[peer.host] = remaining
+        else:
+            self._by_source.pop(peer.host, None)
+        if self._connections.get(peer) is connection:
+            del self._connections[peer]
+
+    def arrived(self, connection: Connection, messages: list[bytes]) -> None:
+        self._deliver([(message, connection.peer) for message in messages])
+
+
+class Connection(asyncio.Protocol):
+    """One connection; `peer` is its far end."""
+
+    __slots__ = ("_framer", "_last_read_at", "_message_since", "_port", "_transport", "_why", "is_outgoing", "peer")
+
+    def __init__(self, port: StreamPort, *, is_outgoing: bool, peer: Address | None = None) -> None:
+        self.is_outgoing = is_outgoing
+        self.peer = peer or Address("", 0)
+        self._port = port
+        self._framer = StreamFramer(port.limits)
+        self._transport: asyncio.Transport | None = None
+        self._last_read_at = 0.0
+        self._message_since: float | None = None
+        self._why = CloseCause.PEER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - streams are
+        self._transport = transport
+        if not self.is_outgoing:
+            name = transport.get_extra_info("peername")
+            self.peer = Address(name[0], name[1])
+        transport.set_write_buffer_limits(high=self._port.settings.max_write_buffer_bytes)
+        self._last_read_at = asyncio.get_running_loop().time()
+        if not self._port.joined(self):
+            self.end(CloseCause.TOO_MANY)
+
+    def data_received(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        self._last_read_at = now
+        framer = self._framer
+        pings = framer.pings
+        messages = framer.feed(data)
+        if framer.pings != pings and self._transport is not None:
+            self._port.pongs += framer.pings - pings
+            self._transport.write(_PONG * min(framer.pings - pings, 16))
+        if messages:
+            self._message_since = None
+            self._port.arrived(self, messages)
+        if framer.broken:
+            self.end(CloseCause.BROKEN_FRAMING)
+        elif not framer.is_mid_message:
+            self._message_since = None
+        elif self._message_since is None:
+            self._message_since = now
+
+    def pause_writing(self) -> None:
+        """More is buffered than we grant: this peer does not read."""
+        self.end(CloseCause.SLOW_READER, abort=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._port.left(self, self._why)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+        else:
+            self._port.send_errors += 1
+
+    def check(self, now: float) -> None:
+        """End the connection when it has been silent, or in the middle of a message, for too long."""
+        settings = self._port.settings
+        if self._message_since is not None and now - self._message_since > settings.message_s:
+            self.end(CloseCause.SLOW_SENDER)
+        elif now - self._last_read_at > settings.idle_s:
+            self.end(CloseCause.IDLE)
+
+    def end(self, cause: CloseCause, *, abort: bool = False) -> None:
+        """Close after what is written has left; at once with `abort`."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._why = cause
+        if abort:
+            transport.abort()
+        else:
+            transport.close()
