@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from edge_proxy.addr import Address, Transport
-from edge_proxy.config import ConfigErrors, Settings, dump, settings_error
+from edge_proxy.addr import Address, Side, Transport
+from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, dump, settings_error
 from edge_proxy.errors import ConfigError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
@@ -22,7 +22,7 @@ from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.targets import Target, numeric_address
+from edge_proxy.routing.targets import Target, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap
 from edge_proxy.traffic.asn_table import AsnTable
@@ -76,6 +76,11 @@ def compile_snapshot(settings: Settings) -> Snapshot:
     )
 
 
+def transports_of(listener: ListenerSettings) -> list[Transport]:
+    """What a listener offers, TLS included."""
+    return [*listener.transports, *([Transport.TLS] if listener.tls is not None else [])]
+
+
 def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:
     return RangeMap.build(
         (first, last, version, ordinal) for ordinal, group in enumerate(groups) for first, last, version in group
@@ -86,6 +91,8 @@ def _targets(
     settings: Settings, section: str, groups: list[list[str]], errors: list[ConfigError]
 ) -> tuple[tuple[Target, ...], ...]:
     """Each group's targets by address. A host name is an error as long as nothing resolves names off the call path."""
+    side = Side.CUSTOMERS if section == "customers" else Side.CARRIERS
+    offered = transports_of(settings.listeners.customers if side is Side.CUSTOMERS else settings.listeners.carriers)
     compiled: list[tuple[Target, ...]] = []
     for ordinal, group in enumerate(groups):
         targets: list[Target] = []
@@ -93,15 +100,16 @@ def _targets(
             key = f"{section}[{ordinal}].targets[{index}]"
             uri = parse_uri(text.encode())
             address = numeric_address(uri)
-            transport = (uri.param(b"transport") or b"udp").lower()
+            transport = transport_of(uri)
             if address is None:
                 text = f"{uri.host} is a name, and names are not resolved by this version; write its address"
                 errors.append(settings_error(settings, key, text))
-            elif transport != b"udp":
-                text = f"transport {transport.decode()} is not sent to by this version; write udp or leave it out"
+            elif transport not in offered:
+                text = f"no listener of the {side} side has {transport}; add it there, or choose {' or '.join(offered)}"
                 errors.append(settings_error(settings, key, text))
             else:
-                targets.append(Target(text, Address(*address), Transport.UDP))
+                is_fixed = uri.param(b"transport") is not None
+                targets.append(Target(text, Address(*address), transport, is_fixed))
         compiled.append(tuple(targets))
     return tuple(compiled)
 

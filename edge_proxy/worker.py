@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from edge_proxy.addr import Address, Listener, Side, Transport
-from edge_proxy.compile import compile_snapshot
+from edge_proxy.compile import compile_snapshot, transports_of
 from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError, EvidenceError
 from edge_proxy.evidence.journal import Journal, JournalStats
@@ -30,6 +30,8 @@ from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
 from edge_proxy.transport.port import Port
+from edge_proxy.transport.stream import StreamPort, StreamSettings
+from edge_proxy.transport.tls import TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
@@ -53,6 +55,7 @@ class Worker:
         self._log = structlog.get_logger()
         self._bug_limit = BurstLimit()
         self._call_log = CallLog(settings.telemetry.call_log)
+        self._identities: list[TlsIdentity] = []
         self._ports: list[tuple[Port, Listener]] = []
         self._journal = Journal(
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
@@ -147,18 +150,39 @@ class Worker:
             (Side.CUSTOMERS, self.settings.listeners.customers),
             (Side.CARRIERS, self.settings.listeners.carriers),
         ):
-            bind = listener.address
-            key = f"listeners.{side}.bind"
-            try:
-                port = UdpPort(bind)
-            except OSError as error:
-                text = f"cannot bind {bind}: {error.strerror or error}; stop what uses it or choose another"
-                errors.append(settings_error(self.settings, key, text))
-                continue
-            advertised = _advertised(listener, port.bound)
-            self._ports.append((port, Listener(len(self._ports), side, Transport.UDP, advertised)))
+            bound: Address | None = None
+            for transport in transports_of(listener):
+                tls = listener.tls if transport is Transport.TLS else None
+                bind, key = (listener.address, "bind") if tls is None else (tls.address, "tls.bind")
+                if tls is None and bound is not None:
+                    bind = bound  # one port for UDP and TCP, also when the system chose it (RFC 3261 §18.2.1)
+                try:
+                    port = self._open_port(transport, bind, listener)
+                except OSError as error:
+                    text = f"cannot bind {bind}: {error.strerror or error}; stop what uses it or choose another"
+                    errors.append(settings_error(self.settings, f"listeners.{side}.{key}", text))
+                    continue
+                except ConfigError as error:
+                    errors.append(settings_error(self.settings, f"listeners.{side}.tls", str(error)))
+                    continue
+                if tls is None:
+                    bound = port.bound
+                    advertised = _advertised(listener, bound)
+                else:
+                    advertised = Address(_advertised(listener, port.bound).host, port.bound.port)
+                self._ports.append((port, Listener(len(self._ports), side, transport, advertised)))
         if errors:
             raise ConfigErrors(errors)
+
+    def _open_port(self, transport: Transport, bind: Address, listener: ListenerSettings) -> Port:
+        if transport is Transport.UDP:
+            return UdpPort(bind)
+        identity = None
+        if transport is Transport.TLS and listener.tls is not None:
+            tls = listener.tls
+            identity = TlsIdentity(TlsFiles(tls.certificate, tls.key, tls.ca, tls.client_certificate))
+            self._identities.append(identity)
+        return StreamPort(bind, self.settings.sip.limits, StreamSettings(), identity)
 
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
@@ -198,6 +222,9 @@ class Worker:
             settings = await asyncio.to_thread(load_settings, self._config_path)
             self._check_unchanged(settings)
             snapshot = await asyncio.to_thread(compile_snapshot, settings)
+            for identity in self._identities:
+                if await asyncio.to_thread(identity.refresh):
+                    self._log.info("certificate renewed")
         except EdgeProxyError as error:
             self.state.reloads["failed"] += 1
             for line in str(error).splitlines():
@@ -226,7 +253,9 @@ class Worker:
             raise ConfigErrors(errors)
 
     def _ready_line(self, metrics_at: Address) -> str:
-        listening = ", ".join(f"{listener.side} {listener.advertised}/udp" for _, listener in self._ports)
+        listening = ", ".join(
+            f"{listener.side} {listener.advertised}/{listener.transport}" for _, listener in self._ports
+        )
         return f"edge-proxy ready: {listening}; metrics http://{metrics_at}/metrics; engine {self.engine}"
 
 

@@ -151,6 +151,7 @@ def _sockets(document: Document) -> Iterator[_Socket]:
         names = [_text(document, (*transports, item)) for item in range(_length(document, transports))]
         protocols = frozenset(name for name in names if name) or frozenset({Transport.UDP.value})
         yield from _socket(document, (*section, "bind"), None, protocols)
+        yield from _socket(document, (*section, "tls", "bind"), None, _TCP)
     yield from _socket(document, ("telemetry", "listen"), TELEMETRY_LISTEN, _TCP)
     yield from _socket(document, ("admin", "listen"), None, _TCP)
 

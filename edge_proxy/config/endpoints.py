@@ -19,7 +19,7 @@ from edge_proxy.traffic.address_ranges import parse_address
 _HOST_PORT: Final = re.compile(r"(?P<host>\[[^\]\s]*\]|[^:\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAME_MAX: Final = 253
-_TARGET_PARAM: Final = re.compile(rb";(?i:transport)=(?i:udp|tcp)")
+_TARGET_PARAM: Final = re.compile(rb";(?i:transport)=(?i:udp|tcp|tls)")
 
 
 def parse_listen_address(text: str) -> Address:
@@ -56,7 +56,7 @@ def parse_target(text: str) -> Uri:
     if "@" in text or "?" in text:
         raise ValueError(f"{quote(text)} names a user or headers, but a target is a host; {example}")
     if uri.params and not _TARGET_PARAM.fullmatch(uri.params):
-        raise ValueError(f"{quote(text)} has parameters other than transport=udp or transport=tcp; {example}")
+        raise ValueError(f"{quote(text)} has parameters other than transport=udp, tcp or tls; {example}")
     numeric = _canonical(uri.host)
     if numeric is not None and is_wildcard(numeric):
         raise ValueError(f"{quote(text)} is no address to send to; {example}")

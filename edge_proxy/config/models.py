@@ -78,7 +78,7 @@ def _checked_path(value: object) -> object:
 
 def _offered_transport(value: object) -> object:
     if isinstance(value, str) and value.lower() == Transport.TLS:
-        raise ValueError("tls is not offered by this version; write udp or tcp")
+        raise ValueError("tls has an address and certificates of its own: write udp or tcp, and a `tls:` section")
     return value
 
 
@@ -120,6 +120,27 @@ class Section(BaseModel):
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
+class TlsSettings(Section):
+    """TLS of one listener: where it listens, who it is, whom it believes."""
+
+    bind: ListenAddress = Field(examples=['"192.0.2.10:5061"'])
+    certificate: FilePath = Field(examples=["/etc/edge-proxy/tls/edge.pem"])
+    key: FilePath = Field(examples=["/etc/edge-proxy/tls/edge.key"])
+    ca: FilePath | None = None
+    client_certificate: Literal["none", "optional", "required"] = "none"
+
+    @check_field("client_certificate")
+    @classmethod
+    def _needs_a_ca(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("ca") is None:
+            raise ValueError(f"{value} needs `ca`, the authorities that client certificates are checked against")
+        return value
+
+    @property
+    def address(self) -> Address:
+        return parse_listen_address(self.bind)
+
+
 class ListenerSettings(Section):
     """One socket address and what peers are told of it."""
 
@@ -130,6 +151,7 @@ class ListenerSettings(Section):
     advertise: Annotated[str, AfterValidator(_checked_advertise)] | None = Field(
         default=None, validate_default=True, examples=['"192.0.2.10"']
     )
+    tls: TlsSettings | None = None
 
     @check_field("advertise")
     @classmethod

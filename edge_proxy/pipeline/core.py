@@ -23,7 +23,7 @@ from edge_proxy.policy.verdict import STATUS_OF, Reason, Verdict
 from edge_proxy.policy.verdict import Outcome as VerdictOutcome
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
-from edge_proxy.routing.targets import numeric_address
+from edge_proxy.routing.targets import Egress, numeric_address, transport_of
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
@@ -83,7 +83,7 @@ class Pipeline:
         self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret)
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
-        self._egress = {listener.side: listener for listener in reversed(settings.listeners)}
+        self._egress = Egress(settings.listeners)
         self._peers: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
         self._next_serial = 0
         self.use_snapshot(snapshot)
@@ -121,6 +121,24 @@ class Pipeline:
         counts = self.counters.sides[side]
         counts.dispositions[Disposition.DROPPED] += 1
         counts.by_cause[Disposition.DROPPED, Cause.INTERNAL_ERROR] += 1
+
+    def unreachable(self, slot: int, address: Address, message: bytes, now: Monotonic) -> None:
+        """A message of ours could not be sent, since no connection to its address could be had (§16.9, §18.4).
+
+        A request goes to its next hop. A response, whose connection is gone, goes once more to where its Via asks
+        for it (§18.2.2).
+        """
+        try:
+            ours = parse_message(message, self.snapshot.limits)
+        except MalformedMessageError:
+            return
+        if ours.is_request and ours.via is not None:
+            self._proxy.wall_offset_s = self.wall_offset_s
+            self._proxy.hop_unreachable(ours.via.branch, ours.method, now)
+        elif ours.via is not None:
+            again = response_address(ours.via, None)
+            if again is not None and again != address:
+                self._sends.append(Send(slot, again, message))
 
     @property
     def has_pending_requests(self) -> bool:
@@ -175,7 +193,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.TOO_SHORT
         counts = self.counters.sides[listener.side]
         try:
-            message = parse_message(data, self.snapshot.limits)
+            message = parse_message(data, self.snapshot.limits, is_stream=listener.transport is not Transport.UDP)
         except MalformedMessageError as error:
             return self._answer_malformed(error, source, listener)
         if message.status:
@@ -295,7 +313,7 @@ class Pipeline:
             return Disposition.ANSWERED, cause
         call = self.calls.find(state.evidence_id)
         from_caller = listener.side is state.caller_side
-        egress = self._egress[listener.side.other]
+        egress = self._egress.towards(listener.side.other, transport_of(routed.next_hop))
         address = numeric_address(routed.next_hop)
         if address is None and call is not None:
             # A name nobody has resolved: the far end is still where the call was set up.
@@ -392,13 +410,21 @@ class Pipeline:
 
     def _hops(self, listener: Listener, uri: Uri, callee: Customer | None) -> list[Hop]:
         """Where an attempt may go, best first: the trunks' targets, or those of the customer that is called."""
-        egress = self._egress[listener.side.other]
         if listener.side is Side.CUSTOMERS:
             targets = [target for group in self.snapshot.trunk_targets for target in group]
         else:
             targets = [] if callee is None else list(self.snapshot.customer_targets[callee.ordinal])
         renames = self._own.has(uri)
-        return [Hop(egress, target.address, renames_uri=renames) for target in targets]
+        side = listener.side.other
+        return [
+            Hop(
+                self._egress.towards(side, target.transport),
+                target.address,
+                renames_uri=renames,
+                for_large=None if target.is_fixed_transport else self._egress.stream(side),
+            )
+            for target in targets
+        ]
 
     def _refuse(
         self,
@@ -425,8 +451,7 @@ class Pipeline:
         extra: Sequence[bytes] = (),
     ) -> None:
         """Answer without a transaction: what the same request, sent again, gets again (§8.2.7)."""
-        via = message.via
-        address = None if via is None else response_address(via, source)
+        address = _reply_address(message, source, listener)
         if address is not None:
             data = build_response(message, status, phrase=phrase, to_tag=self._stateless_tag(message), extra=extra)
             self._sends.append(Send(listener.slot, address, data))
@@ -434,11 +459,9 @@ class Pipeline:
     def _open_server(
         self, message: Message, key: bytes, source: Address, listener: Listener
     ) -> ServerTransaction[ForwardContext]:
-        via = message.via
-        address = None if via is None else response_address(via, source)
-        return self.layer.open_server(
-            key, message, listener.slot, address or source, is_reliable=listener.transport is not Transport.UDP
-        )
+        address = _reply_address(message, source, listener) or source
+        is_reliable = listener.transport is not Transport.UDP
+        return self.layer.open_server(key, message, listener.slot, address, is_reliable=is_reliable)
 
     def _stateless_tag(self, message: Message) -> bytes:
         """The To tag of answers without a transaction; their ACK is known by it."""
@@ -452,6 +475,13 @@ class Pipeline:
 
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)
+
+
+def _reply_address(message: Message, source: Address, listener: Listener) -> Address | None:
+    """Where a response to this request goes: back over its connection, or where its Via says (§18.2.2)."""
+    if listener.transport is not Transport.UDP:
+        return source
+    return None if message.via is None else response_address(message.via, source)
 
 
 def _without_evidence(verdict: Verdict) -> Verdict:

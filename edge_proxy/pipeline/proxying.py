@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edge_proxy.addr import Address, Listener, Monotonic, Wall
+from edge_proxy.addr import Address, Listener, Monotonic, Transport, Wall
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.records import EndCause, Ending, Party
@@ -23,6 +23,7 @@ from edge_proxy.transaction.tables import State
 from edge_proxy.transaction.timers import TimerWheel
 
 _TIMER_C: Final = 0
+_LARGEST_DATAGRAM_BYTES: Final = 1300
 _FAILS_OVER: Final = frozenset({503})
 
 Outcome = tuple[Disposition, Cause | None]
@@ -31,12 +32,16 @@ Outcome = tuple[Disposition, Cause | None]
 class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 
-    __slots__ = ("address", "listener", "renames_uri")
+    __slots__ = ("address", "for_large", "listener", "renames_uri")
 
-    def __init__(self, listener: Listener, address: Address, *, renames_uri: bool = False) -> None:
+    def __init__(
+        self, listener: Listener, address: Address, *, renames_uri: bool = False, for_large: Listener | None = None
+    ) -> None:
         self.listener = listener
         self.address = address
         self.renames_uri = renames_uri
+        self.for_large = for_large
+        """The stream listener for a request that is too large for a datagram; None: the transport is fixed."""
 
 
 class ForwardContext:
@@ -140,6 +145,21 @@ class Proxy:
         if client is not None and client.state is State.PROCEEDING:
             self._send_cancel(context, client, now)
 
+    def hop_unreachable(self, branch: bytes, method: bytes, now: Monotonic) -> None:
+        """No connection to the hop: as if it had answered 503 (§16.9)."""
+        client = self._layer.find_client(branch, method)
+        context = None if client is None else client.user
+        if client is None or context is None or context.client is not client:
+            return
+        self._layer.give_up(client)
+        if context.hops and not context.is_cancelled:
+            self._try_next_hop(context, now)
+            return
+        request = context.request
+        if request is not None:
+            self._layer.respond(context.server, 503, build_response(request, 503, to_tag=context.tag), now)
+        self._finish(context, EndCause.REJECTED, Party.PROXY, 503, now)
+
     def next_deadline(self) -> Monotonic | None:
         return self._wheel.next_deadline()
 
@@ -164,7 +184,19 @@ class Proxy:
         context.attempt_number += 1
         uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
         data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
-        client = layer.open_client(branch, request.method, data, hop.listener.slot, hop.address, now)
+        if (
+            hop.for_large is not None
+            and len(data) > _LARGEST_DATAGRAM_BYTES
+            and hop.listener.transport is Transport.UDP
+        ):
+            # §18.1.1: a large request goes by a congestion-controlled transport; by UDP again if that is not to be had.
+            context.hops.insert(0, Hop(hop.listener, hop.address, renames_uri=hop.renames_uri))
+            hop = Hop(hop.for_large, hop.address, renames_uri=hop.renames_uri)
+            data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
+        is_reliable = hop.listener.transport is not Transport.UDP
+        client = layer.open_client(
+            branch, request.method, data, hop.listener.slot, hop.address, now, is_reliable=is_reliable
+        )
         client.user = context
         context.client = client
         if context.is_invite and not context.timer_c_at:
@@ -245,7 +277,15 @@ class Proxy:
         branch = client.key.partition(b" ")[0]
         if self._layer.find_client(branch, grammar.METHOD_CANCEL) is None:
             data = build_cancel(client.request, context.cancel_lines)
-            self._layer.open_client(branch, grammar.METHOD_CANCEL, data, client.slot, client.address, now)
+            self._layer.open_client(
+                branch,
+                grammar.METHOD_CANCEL,
+                data,
+                client.slot,
+                client.address,
+                now,
+                is_reliable=client.is_reliable,
+            )
         context.timer_c_at = Monotonic(now + self._layer.timers.timeout_s)
         self._wheel.start(context.timer_c_at, context, _TIMER_C)
 

@@ -31,9 +31,10 @@ class MalformedMessageError(RemoteProtocolError):
         self.partial = partial
 
 
-def parse_message(data: bytes, limits: Limits) -> Message:
+def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Message:
     """Parse one whole message as a datagram brings it: start line, headers, body to Content-Length or the end.
 
+    On a stream a message without Content-Length is refused: only that header says where it ends (§18.3).
     Raises `MalformedMessageError`.
     """
     head_end = data.find(b"\r\n\r\n")
@@ -55,6 +56,8 @@ def parse_message(data: bytes, limits: Limits) -> Message:
         problem = _read_mandatory(message, limits)
     else:
         _read_mandatory(message, limits)  # for the answer's sake; the first problem found is the one to tell
+    if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
+        problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
         raise problem
     return message

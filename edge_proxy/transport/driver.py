@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from edge_proxy.addr import Listener, Monotonic
+from edge_proxy.addr import Address, Listener, Monotonic
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.records import Record
 from edge_proxy.transport.port import Port, Received
@@ -64,6 +64,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._set_clock()
         for port, listener in self._ports:
+            port.on_unreachable = functools.partial(self._unreachable, listener)
             await port.start(self._loop, functools.partial(self._take_turn, listener))
 
     def stop(self) -> None:
@@ -94,6 +95,12 @@ class Driver:
         if batch:
             self.turns += 1
             self.delays.observe(time.monotonic() - started, len(batch))
+
+    def _unreachable(self, listener: Listener, address: Address, messages: list[bytes]) -> None:
+        now = Monotonic(time.monotonic())
+        for message in messages:
+            self.pipeline.unreachable(listener.slot, address, message, now)
+        self._finish_turn()
 
     def _tick(self) -> None:
         self._timer = None

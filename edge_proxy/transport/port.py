@@ -12,6 +12,13 @@ Received = tuple[bytes, Address]
 Deliver = Callable[[list[Received]], None]
 """Takes the messages that arrived in one turn, each with where it came from."""
 
+Unreachable = Callable[[Address, list[bytes]], None]
+"""Takes the messages for an address that no connection could be had to."""
+
+
+def ignore_unreachable(_address: Address, _messages: list[bytes]) -> None:
+    """Nobody has asked to be told."""
+
 
 class Port(Protocol):
     """A socket that takes part in turns: it delivers what arrived and sends what it is given, and never blocks."""
@@ -20,6 +27,7 @@ class Port(Protocol):
     send_buffer_bytes: int
     send_errors: int
     send_overflows: int
+    on_unreachable: Unreachable
 
     @property
     def bound(self) -> Address: ...

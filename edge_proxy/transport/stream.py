@@ -11,7 +11,6 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -19,7 +18,8 @@ from typing import Final
 from edge_proxy.addr import Address
 from edge_proxy.sip.framing import StreamFramer
 from edge_proxy.sip.limits import Limits
-from edge_proxy.transport.port import Deliver
+from edge_proxy.transport.port import Deliver, Unreachable, ignore_unreachable
+from edge_proxy.transport.tls import TlsIdentity
 
 _BACKLOG: Final = 512
 _SWEEP_S: Final = 0.5
@@ -61,8 +61,7 @@ class StreamPort:
         bind: Address,
         limits: Limits,
         settings: StreamSettings,
-        server_context: ssl.SSLContext | None = None,
-        client_context: ssl.SSLContext | None = None,
+        tls: TlsIdentity | None = None,
     ) -> None:
         """Bind at once; raises OSError when the address cannot be had."""
         family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
@@ -89,10 +88,9 @@ class StreamPort:
         self.send_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         self.send_errors = 0
         self.send_overflows = 0
-        self.on_unreachable: Callable[[Address, list[bytes]], None] = lambda _address, _messages: None
+        self.on_unreachable: Unreachable = ignore_unreachable
         self._bind = bind
-        self._server_context = server_context
-        self._client_context = client_context
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver = lambda _batch: None
@@ -115,7 +113,9 @@ class StreamPort:
         self._loop = loop
         self._deliver = deliver
         self._server = await loop.create_server(
-            lambda: Connection(self, is_outgoing=False), sock=self._socket, ssl=self._server_context
+            lambda: Connection(self, is_outgoing=False),
+            sock=self._socket,
+            ssl=None if self._tls is None else self._tls.server_context,
         )
         self._sweep()
 
@@ -155,14 +155,15 @@ class StreamPort:
 
     async def _connect(self, address: Address) -> None:
         assert self._loop is not None  # noqa: S101 - only called while serving
-        name = self.server_names.get(address, address.host) if self._client_context is not None else None
+        context = None if self._tls is None else self._tls.client_context
+        name = None if context is None else self.server_names.get(address, address.host)
         try:
             await asyncio.wait_for(
                 self._loop.create_connection(
                     lambda: Connection(self, is_outgoing=True, peer=address),
                     address.host,
                     address.port,
-                    ssl=self._client_context,
+                    ssl=context,
                     server_hostname=name,
                     local_addr=(self._bind.host, 0),
                 ),

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Final
 
 from edge_proxy.addr import Address
-from edge_proxy.transport.port import Deliver, Received
+from edge_proxy.transport.port import Deliver, Received, Unreachable, ignore_unreachable
 
 _MAX_DATAGRAM_BYTES: Final = 65_535
 _MAX_QUEUED: Final = 4096
@@ -28,6 +28,7 @@ class UdpPort:
         "_loop",
         "_queue",
         "_socket",
+        "on_unreachable",
         "receive_buffer_bytes",
         "send_buffer_bytes",
         "send_errors",
@@ -52,6 +53,7 @@ class UdpPort:
         self.send_buffer_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         self.send_errors = 0
         self.send_overflows = 0
+        self.on_unreachable: Unreachable = ignore_unreachable  # a datagram that is lost is the timers' business
         self._queue: deque[tuple[bytes, Address]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver | None = None

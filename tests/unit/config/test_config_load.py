@@ -117,7 +117,7 @@ ONE_ERROR = [
         "  customers: {bind: 127.0.0.1:5060, transports: [tls]}",
         5,
         "listeners.customers.transports[0]",
-        "tls is not offered by this version",
+        "tls has an address and certificates of its own",
     ),
     (
         5,

@@ -58,7 +58,7 @@ def test_default_file_explains_every_key_in_place() -> None:
     """Every key stands in the default file, commented out at least, below a comment."""
     lines = DEFAULT.read_text().splitlines()
     for key in _keys(Settings):
-        place = next((n for n, line in enumerate(lines) if re.match(rf"\s*(- )?(# )?{key}:(\s|$)", line)), None)
+        place = next((n for n, line in enumerate(lines) if re.match(rf"\s*(- )?(# +)?{key}:(\s|$)", line)), None)
         assert place is not None, f"{key} is not in {DEFAULT.name}"
         above = lines[place - 1]
         assert "#" in above, f"{key} has no comment above it"
