@@ -92,9 +92,18 @@ class Worker:
 
     def ports(self) -> Iterator[PortStats]:
         for port, listener in self._ports:
-            yield PortStats(
-                listener.side, port.receive_buffer_bytes, port.send_buffer_bytes, port.send_errors, port.send_overflows
+            stats = PortStats(
+                side=listener.side,
+                transport=listener.transport,
+                receive_buffer_bytes=port.receive_buffer_bytes,
+                send_buffer_bytes=port.send_buffer_bytes,
+                send_errors=port.send_errors,
+                send_overflows=port.send_overflows,
             )
+            if isinstance(port, StreamPort):
+                stats.connections = len(port)
+                stats.closed = {cause.value: count for cause, count in port.closed.items()}
+            yield stats
 
     async def serve(self, announce: Callable[[str], None]) -> None:
         """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""

@@ -124,9 +124,9 @@ class Proxy:
         client = None if via is None else self._layer.find_client(via.branch, response.method)
         if client is None:
             return Disposition.DROPPED, Cause.STRAY_RESPONSE  # RFC 6026 §8.9: never sent on without a transaction
+        context = client.user  # read first: a response that ends the transaction takes its context away
         if not self._layer.receive_response(client, response, now):
             return Disposition.ABSORBED, Cause.RETRANSMISSION
-        context = client.user
         if context is None:
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
         if context.client is not client:

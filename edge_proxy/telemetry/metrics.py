@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from edge_proxy import __version__
-from edge_proxy.addr import Asn, Side
+from edge_proxy.addr import Asn, Side, Transport
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.policy.verdict import Outcome
 
@@ -49,10 +49,15 @@ class PortStats:
     """One socket's figures at the moment of a scrape."""
 
     side: Side
+    transport: Transport
     receive_buffer_bytes: int
     send_buffer_bytes: int
     send_errors: int
     send_overflows: int
+    connections: int | None = None
+    """None: not a stream."""
+    closed: Mapping[str, int] = field(default_factory=dict)
+    """Ended connections by cause."""
 
 
 @dataclass(slots=True)
@@ -278,15 +283,23 @@ class WorkerCollector(Collector):
         )
 
     def _sockets(self) -> Iterator[Metric]:
-        errors = _counter("send_errors", "Messages the system would not send.", "side")
-        overflows = _counter("send_overflows", "Messages lost because the send queue was full.", "side")
-        buffers = _gauge("socket_buffer_bytes", "Socket buffer sizes that the system granted.", "side", "direction")
+        labels = ("side", "transport")
+        errors = _counter("send_errors", "Messages the system would not send.", *labels)
+        overflows = _counter("send_overflows", "Messages lost because the send queue was full.", *labels)
+        buffers = _gauge("socket_buffer_bytes", "Socket buffer sizes that the system granted.", *labels, "direction")
+        connections = _gauge("connections_active", "TCP and TLS connections that are up.", *labels)
+        closed = _counter("connections_closed", "TCP and TLS connections that ended, by cause.", *labels, "cause")
         for port in self._source.ports():
-            errors.add_metric([port.side], port.send_errors)
-            overflows.add_metric([port.side], port.send_overflows)
-            buffers.add_metric([port.side, "receive"], port.receive_buffer_bytes)
-            buffers.add_metric([port.side, "send"], port.send_buffer_bytes)
-        yield from (errors, overflows, buffers)
+            place = [port.side, port.transport]
+            errors.add_metric(place, port.send_errors)
+            overflows.add_metric(place, port.send_overflows)
+            buffers.add_metric([*place, "receive"], port.receive_buffer_bytes)
+            buffers.add_metric([*place, "send"], port.send_buffer_bytes)
+            if port.connections is not None:
+                connections.add_metric(place, port.connections)
+            for cause, count in port.closed.items():
+                closed.add_metric([*place, cause], count)
+        yield from (errors, overflows, buffers, connections, closed)
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:

@@ -13,7 +13,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 from edge_proxy.addr import Address
 from edge_proxy.sip.framing import StreamFramer
@@ -122,8 +122,7 @@ class StreamPort:
     def send(self, data: bytes, address: Address) -> None:
         """Send over the connection with `address`; open one when there is none."""
         connection = self._connections.get(address)
-        if connection is not None:
-            connection.write(data)
+        if connection is not None and connection.write(data):
             return
         waiting = self._waiting.get(address)
         if waiting is None:
@@ -199,7 +198,8 @@ class StreamPort:
                 return False
         self._connections[peer] = connection
         for data in self._waiting.pop(peer, ()):
-            connection.write(data)
+            if not connection.write(data):
+                self.send_errors += 1
         return True
 
     def left(self, connection: Connection, cause: CloseCause) -> None:
@@ -233,12 +233,12 @@ class Connection(asyncio.Protocol):
         self._why = CloseCause.PEER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - streams are
-        self._transport = transport
+        # uvloop's transports do all that asyncio.Transport does without being one.
+        self._transport = stream = cast("asyncio.Transport", transport)
         if not self.is_outgoing:
-            name = transport.get_extra_info("peername")
+            name = stream.get_extra_info("peername")
             self.peer = Address(name[0], name[1])
-        transport.set_write_buffer_limits(high=self._port.settings.max_write_buffer_bytes)
+        stream.set_write_buffer_limits(high=self._port.settings.max_write_buffer_bytes)
         self._last_read_at = asyncio.get_running_loop().time()
         if not self._port.joined(self):
             self.end(CloseCause.TOO_MANY)
@@ -270,11 +270,12 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._port.left(self, self._why)
 
-    def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-        else:
-            self._port.send_errors += 1
+    def write(self, data: bytes) -> bool:
+        """Hand over one message; False when this connection is on its way out."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        return True
 
     def check(self, now: float) -> None:
         """End the connection when it has been silent, or in the middle of a message, for too long."""
