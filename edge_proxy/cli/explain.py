@@ -129,7 +129,7 @@ def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
     facts, verdict = judgement.facts, judgement.verdict
     origin = facts.source.origin
     responsible = judgement.responsible
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     rows = Table.grid(padding=(0, 2))
     name = snapshot.asn_table.name_of(origin.asn)
     rows.add_row("source", Text(f"{facts.source.transport}:{facts.source.address} on the {origin.side} side"))

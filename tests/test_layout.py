@@ -1,0 +1,67 @@
+"""The architecture, as the README tells it, is true of the files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_proxy.pipeline.counters import Cause
+from edge_proxy.policy.verdict import STATUS_OF, Reason
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "edge_proxy"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_imports_go_down_only() -> None:
+    """The contracts in pyproject.toml hold: floors, and no socket, loop, clock or disk at or under the pipeline."""
+    result = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_says_what_it_is(path: Path) -> None:
+    """Every source file begins with a docstring and stays under 600 lines."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines
+    assert lines[0].startswith('"""')
+    assert len(lines) <= 600
+
+
+@pytest.mark.parametrize("word", ["utils", "helpers", "manager", "common"])
+def test_no_file_is_named_for_nothing(word: str) -> None:
+    """A name says what a file does."""
+    assert not [path for path in SOURCES if word in path.stem]
+
+
+def test_worker_loads_no_heavy_library() -> None:
+    """A worker process imports nothing of the control plane: its memory and start-up are the call path's."""
+    code = (
+        "import sys, edge_proxy.worker; "
+        "print([m for m in ('fastapi', 'nicegui', 'duckdb', 'sqlalchemy', 'typer') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_readme_lists_every_reason() -> None:
+    """The README's table of reasons is the closed set, with the statuses that are sent."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| \w+ \| (\w+) \|", readme, re.MULTILINE))
+    assert rows == {reason: str(STATUS_OF.get(reason, "passes")) for reason in Reason}
+
+
+def test_causes_and_reasons_are_label_safe() -> None:
+    """Reason codes and causes are metric labels: lower-case words."""
+    for code in (*Reason, *Cause):
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", code)
