@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from edge_proxy.cli.app import app
@@ -77,6 +78,14 @@ def test_dockerfile_serves_as_an_unprivileged_user() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", values("USER")[-1])
     words = [word for word, _ in instructions(DOCKERFILE.read_text())]
     assert words.index("USER") > max(n for n, word in enumerate(words) if word == "RUN")
+
+
+def test_image_and_compose_file_agree_on_the_user() -> None:
+    """The demo's memory file system belongs to the user that the image runs as, and lies where the demo writes."""
+    proxy = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["proxy"]
+    user, group = values("USER")[-1].split(":")
+    data_dir = yaml.safe_load((ROOT / "config/edge-proxy.yaml").read_text())["data_dir"]
+    assert f"{values('WORKDIR')[-1]}/{data_dir}:uid={user},gid={group},mode=0750" in proxy["tmpfs"]
 
 
 def test_dockerfile_command_is_one_of_the_product() -> None:
