@@ -6,6 +6,7 @@ received = forwarded + answered + absorbed + dropped, per side, whenever nobody 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -23,7 +24,7 @@ class Disposition(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a message was absorbed, answered by ourselves or dropped. A closed set: these are metric labels."""
+    """Why a message was absorbed, answered by ourselves or dropped: metric labels, a closed set, in three runs."""
 
     # absorbed: it has done its work here
     RETRANSMISSION = "retransmission"
@@ -53,6 +54,20 @@ class Cause(StrEnum):
     STRAY_ACK = "stray_ack"
     INTERNAL_ERROR = "internal_error"
 
+
+def _dispositions() -> Iterator[tuple[Cause, Disposition]]:
+    """The causes stand in three runs, in the order of their declaration."""
+    disposition = Disposition.ABSORBED
+    for cause in Cause:
+        if cause is Cause.REFUSED:
+            disposition = Disposition.ANSWERED
+        elif cause is Cause.NOT_SIP:
+            disposition = Disposition.DROPPED
+        yield cause, disposition
+
+
+DISPOSITION_OF: Final[dict[Cause, Disposition]] = dict(_dispositions())
+"""What usually becomes of a message for each cause (an ACK is never answered: what would be is dropped)."""
 
 KNOWN_METHODS: Final = frozenset(
     {

@@ -17,9 +17,18 @@ from prometheus_client.registry import Collector
 from edge_proxy import __version__
 from edge_proxy.addr import Asn, Side, Transport
 from edge_proxy.pipeline.core import Pipeline
-from edge_proxy.policy.verdict import Outcome
+from edge_proxy.pipeline.counters import DISPOSITION_OF
+from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
 
 _MAX_CUSTOMER_LABELS: Final = 500
+
+# Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
+_NO_CAUSES: Final = {(disposition, cause): 0 for cause, disposition in DISPOSITION_OF.items()}
+_NO_VERDICTS: Final = {
+    (side, Outcome.REFUSED if reason in STATUS_OF else Outcome.ALLOWED, reason, IpOrigin.UNKNOWN): 0
+    for side in Side
+    for reason in Reason
+}
 
 
 class JournalStats(Protocol):
@@ -153,14 +162,14 @@ class WorkerCollector(Collector):
         requests = _counter("requests", "Requests received by method.", "side", "method")
         responses = _counter("responses", "Responses received by class.", "side", "class")
         for side, counts in sides.items():
-            # Received is read last, so that a scrape in the middle of a datagram never shows more out than in.
+            # Received is read last: a scrape in the middle of a turn may show fewer out than in, never more.
             for disposition, count in counts.dispositions.items():
                 disposed.add_metric([side, disposition], count)
-            received.add_metric([side], sum(counts.dispositions.values()))
+            received.add_metric([side], counts.received)
             received_bytes.add_metric([side], counts.received_bytes)
             sent.add_metric([side], counts.sent)
             sent_bytes.add_metric([side], counts.sent_bytes)
-            for (disposition, cause), count in dict(counts.by_cause).items():
+            for (disposition, cause), count in (_NO_CAUSES | counts.by_cause).items():
                 by_cause.add_metric([side, disposition, cause], count)
             for method, count in dict(counts.requests).items():
                 requests.add_metric([side, method], count)
@@ -171,7 +180,7 @@ class WorkerCollector(Collector):
     def _calls(self) -> Iterator[Metric]:
         pipeline = self._source.pipeline
         verdicts = _counter("verdicts", "Attempts by verdict.", "side", "outcome", "reason", "ip_origin")
-        for labels, count in dict(pipeline.counters.verdicts).items():
+        for labels, count in (_NO_VERDICTS | pipeline.counters.verdicts).items():
             verdicts.add_metric(list(labels), count)
         yield verdicts
         yield self._customers(dict(pipeline.counters.customers))
@@ -193,12 +202,13 @@ class WorkerCollector(Collector):
         resent.add_metric(["response"], layer.responses_resent)
         yield resent
 
-    def _customers(self, counts: Mapping[tuple[str, Outcome], int]) -> Metric:
+    def _customers(self, counts: dict[tuple[str, Outcome], int]) -> Metric:
         family = _counter("customer_verdicts", "Attempts from or to a customer by outcome.", "customer", "outcome")
-        labelled = {customer.id for customer in self._source.pipeline.snapshot.customers[:_MAX_CUSTOMER_LABELS]}
+        labelled = [customer.id for customer in self._source.pipeline.snapshot.customers[:_MAX_CUSTOMER_LABELS]]
         rest: dict[Outcome, int] = {}
-        for (customer, outcome), count in counts.items():
-            if customer in labelled:
+        zero = {(customer, outcome): 0 for customer in labelled for outcome in Outcome}
+        for (customer, outcome), count in (zero | counts).items():
+            if (customer, outcome) in zero:
                 family.add_metric([customer, outcome], count)
             else:
                 rest[outcome] = rest.get(outcome, 0) + count
