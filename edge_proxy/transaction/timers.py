@@ -70,5 +70,12 @@ class TimerWheel(Generic[T]):
         while ticks and ticks[0] * TICK_S <= now:
             slot = self._slots.pop(heapq.heappop(ticks))
             self.pending -= len(slot)
-            for owner, event in slot:
-                fire(owner, event)
+            fired = 0
+            try:
+                for owner, event in slot:
+                    fired += 1
+                    fire(owner, event)
+            finally:
+                # Should one of them raise, the others are still due: at the next tick.
+                for owner, event in slot[fired:]:
+                    self.start(now, owner, event)
