@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge_proxy.addr import Address, Listener, Side, Transport
+from edge_proxy.routing.names import Endpoint, NameQuery, Names
 from edge_proxy.sip.uri import Uri
+
+
+class Probe(NamedTuple):
+    """How a target is asked for a sign of life: OPTIONS every `interval_s`, sooner while the signs contradict."""
+
+    interval_s: float = 30.0
+    timeout_s: float = 4.0
+    up_after: int = 2
+    down_after: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +25,26 @@ class Target:
     """One place a call can be sent to; `uri` is how the operator wrote it."""
 
     uri: str
-    address: Address
+    address: Address | None
+    """None: the URI names a host, and `query` is what has to be found out."""
     transport: Transport = Transport.UDP
     is_fixed_transport: bool = False
     """The operator named the transport: a large request does not change it (RFC 3261 §18.1.1)."""
+    query: NameQuery | None = None
+    priority: int = 0
+    weight: int = 1
+    is_draining: bool = False
+    """It gets no new calls; what is inside a dialog still goes there."""
+    probe: Probe | None = None
+    """None: it is not probed."""
+    trunk: str = ""
+    """The id of the trunk it belongs to; "" for a customer's."""
+
+    def endpoints(self, names: Names) -> tuple[Endpoint, ...]:
+        """Where it is now; nothing while its name is not known."""
+        if self.address is not None:
+            return (Endpoint(self.address, self.transport),)
+        return () if self.query is None else names.find(self.query) or ()
 
 
 class Egress:
@@ -52,7 +79,22 @@ def numeric_address(uri: Uri) -> Address | None:
     host = maddr.decode("ascii", "replace").strip("[]") if maddr else uri.host
     if not _is_numeric(host):
         return None
-    return Address(host, uri.port or (5061 if uri.scheme == "sips" else 5060))
+    return Address(host, uri.port or default_port(transport_of(uri)))
+
+
+def default_port(transport: Transport) -> int:
+    """The port of a URI that names none (RFC 3263 §4.2)."""
+    return 5061 if transport is Transport.TLS else 5060
+
+
+def name_query(uri: Uri, side: Side) -> NameQuery | None:
+    """What has to be found out about a sip URI that names its host; None for a numeric one, and for other schemes."""
+    maddr = uri.param(b"maddr")
+    host = maddr.decode("ascii", "replace").lower() if maddr else uri.host
+    if not host or _is_numeric(host.strip("[]")):
+        return None
+    is_settled = uri.scheme == "sips" or uri.param(b"transport") is not None
+    return NameQuery(host.rstrip("."), uri.port, transport_of(uri) if is_settled else None, side)
 
 
 def _is_numeric(host: str) -> bool:
