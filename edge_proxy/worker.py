@@ -120,6 +120,7 @@ class Worker:
                     listeners=[listener for _, listener in self._ports],
                     timers=_timers(self.settings),
                     secret=secret,
+                    max_breadth=self.settings.sip.max_breadth,
                 ),
                 self._snapshot,
             )

@@ -275,6 +275,7 @@ class SipSettings(Section):
     max_headers: int = Field(default=256, ge=32, le=4096)
     max_header_bytes: int = Field(default=8192, ge=512, le=65_535)
     max_vias: int = Field(default=70, ge=2, le=255)
+    max_breadth: int = Field(default=60, ge=0, le=10_000)
 
     @check_field("t2_ms")
     @classmethod

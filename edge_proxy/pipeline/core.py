@@ -10,19 +10,21 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import UNKNOWN_ASN, Address, Listener, Monotonic, Side, Transport, Wall
+from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.judgement import judge
+from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.proxying import ForwardContext, Hop, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, Party, Record, show_id
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.policy.parties import Customer, Mode, Origin, Source
+from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.verdict import STATUS_OF, Reason, Verdict
 from edge_proxy.policy.verdict import Outcome as VerdictOutcome
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
+from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
 from edge_proxy.routing.targets import Egress, numeric_address, transport_of
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
@@ -30,22 +32,13 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
 from edge_proxy.sip.uri import Uri
-from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger, ip_bytes
+from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.keys import server_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.timers import TimerSettings
 
-_MAX_CACHED_PEERS: Final = 65_536
 _SHORTEST_SIP_BYTES: Final = 16
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
-
-
-class Peer(NamedTuple):
-    """What is known of an address, looked up once: its origin on that side and the ledger row of its ASN."""
-
-    origin: Origin
-    row: LedgerRow
-    is_ipv6: bool
 
 
 class Output(NamedTuple):
@@ -64,6 +57,8 @@ class PipelineSettings(NamedTuple):
     timers: TimerSettings
     secret: bytes
     """32 random bytes, kept over restarts: signs dialog tokens and keys branches and tags."""
+    max_breadth: int = 60
+    """The largest Max-Breadth that a request leaves with (RFC 5393 §5.3.3); 0 leaves the header alone."""
 
 
 class Pipeline:
@@ -84,30 +79,20 @@ class Pipeline:
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._egress = Egress(settings.listeners)
-        self._peers: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
+        self._peers = Peers(snapshot, self.ledger)
         self._next_serial = 0
-        self.use_snapshot(snapshot)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Decide from now on by `snapshot`; calls that are up go on as they were let through."""
         self.snapshot = snapshot
-        for peers in self._peers.values():
-            peers.clear()
-        known = {UNKNOWN_ASN}
-        for side, targets in (
-            (Side.CUSTOMERS, snapshot.customer_targets),
-            (Side.CARRIERS, snapshot.trunk_targets),
-        ):
-            for target in (target for group in targets for target in group):
-                known.add(self._peer(target.address.host, side).origin.asn)
-        self.ledger.reserve(sorted(known))
+        self._peers.use_snapshot(snapshot)
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
         """Take in one datagram. Whatever it holds, it is counted once and never raises."""
         counts = self.counters.sides[listener.side]
         counts.received += 1
         counts.received_bytes += len(data)
-        peer = self._peer(source.host, listener.side)
+        peer = self._peers.find(source.host, listener.side)
         row = peer.row
         row.packets_in += 1
         row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
@@ -171,20 +156,10 @@ class Pipeline:
             counts = self.counters.sides[listener.side]
             counts.sent += 1
             counts.sent_bytes += len(send.data)
-            peer = self._peer(send.address.host, listener.side)
+            peer = self._peers.find(send.address.host, listener.side)
             peer.row.packets_out += 1
             peer.row.bytes_out += ip_bytes(len(send.data), peer.is_ipv6)
         return output
-
-    def _peer(self, host: str, side: Side) -> Peer:
-        peers = self._peers[side]
-        peer = peers.get(host)
-        if peer is None:
-            if len(peers) >= _MAX_CACHED_PEERS:
-                peers.clear()
-            origin = self.snapshot.origin_of(host, side)
-            peer = peers[host] = Peer(origin, self.ledger.row(origin.asn), ":" in host)
-        return peer
 
     def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:
         if len(data) < _SHORTEST_SIP_BYTES:
@@ -231,16 +206,16 @@ class Pipeline:
         self._stamp(message, source)
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
-        refusal = self._validate(message)
+        mark = loop_mark(message, self.settings.secret, peer.loop_seed)
         routed = None
-        if refusal is None:
-            try:
-                routed = preprocess_routes(message, self._own)
-            except RemoteProtocolError as error:
-                refusal = error.sip_status, Cause.MALFORMED, [self._warning(str(error))]
-            else:
+        try:
+            refusal = self._validate(message, mark)
+            if refusal is None:
+                routed = preprocess_routes(message, self._own, mark)
                 if routed.next_hop.scheme not in grammar.SUPPORTED_SCHEMES:
                     refusal = 416, Cause.UNSUPPORTED_SCHEME, []
+        except RemoteProtocolError as error:
+            refusal = error.sip_status, Cause.MALFORMED, [self._warning(str(error))]
         if refusal is not None or routed is None:
             status, cause, extra = refusal or (400, Cause.MALFORMED, [])
             if method == grammar.METHOD_ACK:
@@ -265,13 +240,21 @@ class Pipeline:
             if stamped is not top:
                 replace_first_value(message, grammar.VIA, top, stamped)
 
-    def _validate(self, message: Message) -> tuple[int, Cause, list[bytes]] | None:
-        """RFC 3261 §16.3, steps 3 and 5: a status, a cause and header lines when the request must not go on."""
+    def _validate(self, message: Message, mark: bytes) -> tuple[int, Cause, list[bytes]] | None:
+        """RFC 3261 §16.3, steps 3 to 5, and Max-Breadth: a status, a cause and header lines when it must not go on.
+
+        Raises `RemoteProtocolError` for a Max-Breadth that cannot be read.
+        """
         if message.max_forwards == 0 and message.method != grammar.METHOD_OPTIONS:
             return 483, Cause.TOO_MANY_HOPS, []
+        if has_looped(message, mark, self._own):
+            return 482, Cause.LOOP, []
         if message.first[grammar.PROXY_REQUIRE] >= 0:
             tags = b", ".join(message.values(grammar.PROXY_REQUIRE))
             return 420, Cause.UNSUPPORTED_EXTENSION, [b"Unsupported: " + tags]
+        most = self.settings.max_breadth
+        if most and message.method != grammar.METHOD_ACK and not bound_breadth(message, most):
+            return 440, Cause.MAX_BREADTH, []
         return None
 
     def _answer_options(self, message: Message, source: Address, listener: Listener, peer: Peer) -> Outcome:

@@ -40,6 +40,9 @@ class Cause(StrEnum):
     TOO_MANY_HOPS = "too_many_hops"
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     UNSUPPORTED_EXTENSION = "unsupported_extension"
+    LOOP = "loop"
+    MAX_BREADTH = "max_breadth"
+    SESSION_TOO_SHORT = "session_too_short"
     UNKNOWN_DIALOG = "unknown_dialog"
     FORGED_TOKEN = "forged_token"  # noqa: S105 - a reason code, not a secret
     NO_TARGET = "no_target"

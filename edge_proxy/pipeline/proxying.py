@@ -115,7 +115,7 @@ class Proxy:
 
     def forward_ack(self, request: Message, routed: Routed, hop: Hop) -> bytes:
         """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
-        branch = branch_of(request, self._branch_key, 0)
+        branch = branch_of(request, self._branch_key, 0, routed.mark)
         return forwarded_request(request, routed, via_line(hop.listener, branch))
 
     def receive_response(self, response: Message, now: Monotonic) -> Outcome:
@@ -176,11 +176,11 @@ class Proxy:
             return
         hop = context.hops.pop(0)
         layer = self._layer
-        branch = branch_of(request, self._branch_key, context.attempt_number)
+        branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
         while layer.find_client(branch, request.method) is not None:
             # The same request a second time, after its server transaction was over: it needs another branch.
             context.attempt_number += 1
-            branch = branch_of(request, self._branch_key, context.attempt_number)
+            branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
         context.attempt_number += 1
         uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
         data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)

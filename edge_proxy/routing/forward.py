@@ -34,6 +34,8 @@ class Routed(NamedTuple):
     next_hop: Uri
     token: bytes | None
     """The dialog token in a Route of ours, when there was one."""
+    mark: bytes = b""
+    """The second part of our branch for this request (see loops.py)."""
 
 
 class OwnUris:
@@ -53,15 +55,15 @@ class OwnUris:
         return (via.host.strip(b"[]").decode("ascii", "replace").lower(), via.port or 5060) in self._addresses
 
 
-def preprocess_routes(message: Message, own: OwnUris) -> Routed:
-    """Take out the Route values that brought the request here and find where it goes next.
+def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Routed:
+    """Take out the Route values that brought the request here and find where it goes next; `mark` is only kept.
 
     Raises `RemoteProtocolError` for a Request-URI or Route that cannot be read.
     """
     request_uri = message.uri
     uri = parse_uri(request_uri)
     if message.first[grammar.ROUTE] < 0:
-        return Routed(request_uri, None, uri, None)
+        return Routed(request_uri, None, uri, None, mark)
     routes = [piece for value in message.values(grammar.ROUTE) for piece in split_list(value)]
     count = len(routes)
     token = None
@@ -73,20 +75,21 @@ def preprocess_routes(message: Message, own: OwnUris) -> Routed:
     position = 0
     while position < len(routes):
         route = parse_uri(parse_name_addr(routes[position], "Route").uri)
-        if not own.has(route):
-            break
-        token = token or route.param(TOKEN_PARAM)
+        named = route.param(TOKEN_PARAM)
+        if not own.has(route) or (token and named and named != token):
+            break  # not ours, or ours for another passage of the same dialog: it comes through here twice
+        token = token or named
         position += 1
     routes = routes[position:]
     if not routes:
-        return Routed(request_uri, (), uri, token)
+        return Routed(request_uri, (), uri, token, mark)
     first = parse_name_addr(routes[0], "Route").uri
     next_hop = parse_uri(first)
     if next_hop.param(b"lr") is None:
         # The next hop is a strict router: it wants to find itself in the Request-URI (§16.6 step 6).
         routes = [*routes[1:], b"<" + request_uri + b">"]
-        return Routed(first, tuple(routes), next_hop, token)
-    return Routed(request_uri, None if len(routes) == count else tuple(routes), next_hop, token)
+        return Routed(first, tuple(routes), next_hop, token, mark)
+    return Routed(request_uri, None if len(routes) == count else tuple(routes), next_hop, token, mark)
 
 
 def retarget(request_uri: bytes, address: Address) -> bytes:
@@ -100,11 +103,12 @@ def retarget(request_uri: bytes, address: Address) -> bytes:
     return scheme + b":" + user + at + str(address).encode() + kept
 
 
-def branch_of(request: Message, key: bytes, attempt: int) -> bytes:
+def branch_of(request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
     """Our branch for this request's forwarding attempt: the same for the same request, on any worker, at any time.
 
-    It is computed from what RFC 3261 §16.11 names, so that a CANCEL (whatever its method) or a retransmission that
-    meets a fresh worker still leaves with the branch that the next hop knows.
+    It has two parts: one that no other attempt has, and the `mark` by which loops are found (RFC 5393 §4.2.1). The
+    first is computed from what RFC 3261 §16.11 names, so that a CANCEL (whatever its method) or a retransmission
+    that meets a fresh worker still leaves with the branch that the next hop knows.
     """
     via = request.via
     if via is None:
@@ -112,7 +116,7 @@ def branch_of(request: Message, key: bytes, attempt: int) -> bytes:
     parts = (via.branch, via.sent_by, request.call_id, request.from_tag, request.uri)
     seed = b"%s %d %d" % (b"\0".join(parts), request.cseq, attempt)
     digest = hashlib.blake2b(seed, key=key, digest_size=15).digest()
-    return grammar.MAGIC_COOKIE + urlsafe_b64encode(digest)
+    return grammar.MAGIC_COOKIE + urlsafe_b64encode(digest) + b"." + mark
 
 
 def via_line(listener: Listener, branch: bytes) -> bytes:

@@ -35,7 +35,12 @@ SERVER: Final = 20
 REASON: Final = 21
 TIMESTAMP: Final = 22
 RETRY_AFTER: Final = 23
-KIND_COUNT: Final = 24
+MAX_BREADTH: Final = 24
+SESSION_EXPIRES: Final = 25
+MIN_SE: Final = 26
+SUPPORTED: Final = 27
+REQUIRE: Final = 28
+KIND_COUNT: Final = 29
 
 HEADER_NAMES: Final[dict[int, str]] = {
     FROM: "From",
@@ -61,6 +66,11 @@ HEADER_NAMES: Final[dict[int, str]] = {
     REASON: "Reason",
     TIMESTAMP: "Timestamp",
     RETRY_AFTER: "Retry-After",
+    MAX_BREADTH: "Max-Breadth",
+    SESSION_EXPIRES: "Session-Expires",
+    MIN_SE: "Min-SE",
+    SUPPORTED: "Supported",
+    REQUIRE: "Require",
 }
 
 COMPACT_FORMS: Final[dict[bytes, int]] = {
@@ -71,6 +81,8 @@ COMPACT_FORMS: Final[dict[bytes, int]] = {
     b"c": CONTENT_TYPE,
     b"v": VIA,
     b"m": CONTACT,
+    b"x": SESSION_EXPIRES,
+    b"k": SUPPORTED,
 }
 
 _BY_LOWER_NAME: Final[dict[bytes, int]] = {
@@ -80,8 +92,8 @@ _BY_LOWER_NAME: Final[dict[bytes, int]] = {
 
 # Names seen in nearly every message that a proxy passes on unread; listed so that they cost one dict look-up.
 _PASSED_ON: Final = (
-    b"Allow", b"Supported", b"Require", b"Accept", b"Date", b"Expires", b"Session-Expires", b"Min-SE", b"Allow-Events",
-    b"Event", b"RSeq", b"RAck", b"Subject", b"Organization", b"Content-Disposition", b"Identity", b"Remote-Party-ID",
+    b"Allow", b"Accept", b"Date", b"Expires", b"Allow-Events", b"Event", b"RSeq", b"RAck", b"Subject", b"Organization",
+    b"Content-Disposition", b"Identity", b"Remote-Party-ID",
 )  # fmt: skip
 
 KIND_BY_NAME: Final[dict[bytes, int]] = {
@@ -111,6 +123,7 @@ METHOD_ACK: Final = b"ACK"
 METHOD_BYE: Final = b"BYE"
 METHOD_CANCEL: Final = b"CANCEL"
 METHOD_OPTIONS: Final = b"OPTIONS"
+METHOD_UPDATE: Final = b"UPDATE"
 
 SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
 """Request-URI schemes a call may be sent to; another is answered 416 (RFC 3261 §16.3). urn: RFC 5031 services."""
@@ -127,6 +140,8 @@ REASON_PHRASES: Final[dict[int, str]] = {
     413: "Request Entity Too Large",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    422: "Session Interval Too Small",
+    440: "Max-Breadth Exceeded",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",

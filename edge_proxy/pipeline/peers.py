@@ -1,0 +1,61 @@
+"""From an address to what is known of it, looked up once: whose it is, and the ledger row of its AS."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import UNKNOWN_ASN, Side
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.parties import Origin
+from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger
+
+_MAX_CACHED: Final = 65_536
+
+
+class Peer(NamedTuple):
+    """An address on one side, by the data in use."""
+
+    origin: Origin
+    row: LedgerRow
+    is_ipv6: bool
+    loop_seed: bytes
+    """Side and party: what of its source decides where a request goes (RFC 5393 §4.2.1)."""
+
+
+class Peers:
+    """All peers met since the snapshot came into use; a bounded number is remembered, the rest is looked up again."""
+
+    __slots__ = ("_by_side", "_ledger", "_snapshot")
+
+    def __init__(self, snapshot: Snapshot, ledger: TrafficLedger) -> None:
+        self._ledger = ledger
+        self._by_side: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
+        self.use_snapshot(snapshot)
+
+    def use_snapshot(self, snapshot: Snapshot) -> None:
+        """Forget who is who, and keep a ledger row for the AS of every target."""
+        self._snapshot = snapshot
+        for peers in self._by_side.values():
+            peers.clear()
+        known = {UNKNOWN_ASN}
+        for side, targets in (
+            (Side.CUSTOMERS, snapshot.customer_targets),
+            (Side.CARRIERS, snapshot.trunk_targets),
+        ):
+            for target in (target for group in targets for target in group):
+                if target.address is not None:
+                    known.add(self.find(target.address.host, side).origin.asn)
+        self._ledger.reserve(sorted(known))
+
+    def find(self, host: str, side: Side) -> Peer:
+        """Who is behind this address on a listener of this side."""
+        peers = self._by_side[side]
+        peer = peers.get(host)
+        if peer is None:
+            if len(peers) >= _MAX_CACHED:
+                peers.clear()
+            origin = self._snapshot.origin_of(host, side)
+            party = origin.customer or origin.trunk
+            seed = f"{side} {'' if party is None else party.id}".encode()
+            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, seed)
+        return peer

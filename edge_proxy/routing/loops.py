@@ -1,0 +1,72 @@
+"""Tell a request that loops from one that only spirals (RFC 5393 §4.2), and keep its Max-Breadth in bounds (§5.3).
+
+Every Via of ours ends in a mark: a hash over all that decides where a request goes. A request that comes back with
+the same mark would take the same way again, so it is refused; one that comes back changed goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import Final
+
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.routing.forward import OwnUris
+from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import parse_via, split_list
+from edge_proxy.sip.message import Message, line_value
+
+_MARK_BYTES: Final = 6
+
+
+def loop_mark(request: Message, key: bytes, origin: bytes) -> bytes:
+    """The second part of our branch (§4.2.1), 8 characters: equal only if nothing that decides the way has changed.
+
+    That is the Request-URI and the Route values as received, and `origin`, the side and party a request came from.
+    Call-ID and CSeq number keep an unlucky collision from happening again on the next attempt (§4.2.4). The method is
+    left out: a CANCEL has its INVITE's mark.
+    """
+    seed = b"\0".join((request.uri, request.call_id, b"%d" % request.cseq, origin, *request.values(grammar.ROUTE)))
+    return urlsafe_b64encode(hashlib.blake2b(seed, key=key, digest_size=_MARK_BYTES).digest())
+
+
+def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
+    """Whether a Via of ours, anywhere in the request, ends in this very mark (§4.2.2).
+
+    The Vias of others are not judged: what of them cannot be read is passed over (§4.2.4).
+    """
+    suffix = b"." + mark
+    if suffix not in request.lines[request.first[grammar.VIA]] and request.kinds.count(grammar.VIA) == 1:
+        return False  # one hop came before us, and it was another: most requests
+    for line, kind in zip(request.lines, request.kinds, strict=True):
+        if kind != grammar.VIA or suffix not in line:
+            continue
+        for value in split_list(line_value(line)):
+            try:
+                via = parse_via(value)
+            except RemoteProtocolError:
+                continue
+            if via.branch.endswith(suffix) and own.has_sent(via):
+                return True
+    return False
+
+
+def bound_breadth(request: Message, most: int) -> bool:
+    """Give the request the one Max-Breadth that it must leave with (§5.3.3): its own, at most `most`, which is also
+    what one without gets. Changes the request in place.
+
+    False when it has none left to spend (440). Raises `RemoteProtocolError` when the value is not one number.
+    """
+    index = request.first[grammar.MAX_BREADTH]
+    if index < 0:
+        request.first[grammar.MAX_BREADTH] = len(request.lines)
+        request.lines.append(b"Max-Breadth: %d" % most)
+        request.kinds.append(grammar.MAX_BREADTH)
+        return True
+    value = line_value(request.lines[index])
+    if not value.isdigit() or len(value) > 10 or request.kinds.count(grammar.MAX_BREADTH) > 1:
+        raise RemoteProtocolError("Max-Breadth is not one number", rfc="5393 §5.8")
+    breadth = int(value)
+    if breadth > most:
+        request.lines[index] = b"Max-Breadth: %d" % most
+    return breadth > 0
