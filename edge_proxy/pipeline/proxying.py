@@ -107,10 +107,12 @@ class Proxy:
         self.wall_offset_s = 0.0
 
     def forward(self, context: ForwardContext, now: Monotonic) -> None:
-        """Send the request to its first hop; an INVITE is answered 100 so that the sender stops repeating it."""
+        """Send the request to its first hop; an INVITE is answered 100 at once, any other when it takes long."""
         request = context.request
         if context.is_invite and request is not None:
             self._layer.respond(context.server, 100, build_response(request, 100), now)
+        else:
+            self._layer.wait_for_answer(context.server, now)
         self._try_next_hop(context, now)
 
     def forward_ack(self, request: Message, routed: Routed, hop: Hop) -> bytes:
@@ -213,7 +215,8 @@ class Proxy:
                     self._send_cancel(context, client, now)
             elif response.status > 100:
                 context.timer_c_at = Monotonic(now + self._layer.timers.timer_c_s)
-        if response.status == 100 or context.request is None:
+        if response.status == 100 or context.request is None or not context.is_invite:
+            # To a non-INVITE nothing but 100 may be said before the final response (RFC 4320 §4.1).
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
         self._layer.respond(context.server, response.status, forwarded_response(response), now)
         return Disposition.FORWARDED, None
@@ -225,7 +228,8 @@ class Proxy:
                 self._try_next_hop(context, now)
                 return Disposition.ABSORBED, Cause.FAILED_OVER
             if status == 408 and not context.is_invite:
-                # RFC 4320 §4.1: a 408 to a non-INVITE only makes the caller's side fail later and worse.
+                # RFC 4320 §4.2: a 408 to a non-INVITE only makes the caller's side fail later and worse.
+                self._layer.stay_silent(context.server, now)
                 self._finish(context, EndCause.TIMED_OUT, Party.PROXY, status, now)
                 return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
         self._layer.respond(context.server, status, forwarded_response(response), now)
@@ -268,7 +272,9 @@ class Proxy:
 
     def _answer_408(self, context: ForwardContext, now: Monotonic) -> None:
         request = context.request
-        if request is not None and context.is_invite:
+        if not context.is_invite:
+            self._layer.stay_silent(context.server, now)
+        elif request is not None:
             self._layer.respond(context.server, 408, build_response(request, 408, to_tag=context.tag), now)
         self._finish(context, EndCause.TIMED_OUT, Party.PROXY, 408, now)
 

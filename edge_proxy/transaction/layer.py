@@ -12,6 +12,7 @@ from edge_proxy.addr import Address, Monotonic
 from edge_proxy.errors import LocalProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_ack
 from edge_proxy.transaction.keys import transaction_key
 from edge_proxy.transaction.tables import (
@@ -144,6 +145,17 @@ class TransactionLayer(Generic[U]):
         """Send a response of status class `status` through its transaction."""
         self._run_server(server, _class_of(status), data, now)
 
+    def wait_for_answer(self, server: ServerTransaction[U], now: Monotonic) -> None:
+        """The answer to this non-INVITE is somebody else's: say 100 when it takes too long, on any transport.
+
+        Before that a 100 is forbidden over UDP and not asked for on streams (RFC 4320 §4.1).
+        """
+        self._wheel.start(now + self.timers.timer_100_s, server, Event.TIMER_100)
+
+    def stay_silent(self, server: ServerTransaction[U], now: Monotonic) -> None:
+        """There will be no final response to this non-INVITE: a 408 would only come too late (RFC 4320 §4.2)."""
+        self._run_server(server, Event.SILENCE, b"", now)
+
     def open_client(
         self,
         branch: bytes,
@@ -221,6 +233,12 @@ class TransactionLayer(Generic[U]):
                 if server.response is not None:
                     self.responses_resent += 1
                     self.out.append(Send(server.slot, server.address, server.response))
+            elif action is Do.SEND_100:
+                if server.request is not None:
+                    server.response = build_response(server.request, 100)
+                    self.out.append(Send(server.slot, server.address, server.response))
+            elif action is Do.FORGET_RESPONSE:
+                server.response = server.request = None
             elif action is Do.START_G:
                 if not server.is_reliable:
                     server.interval_s = min(2 * server.interval_s or timers.t1_s, timers.t2_s)

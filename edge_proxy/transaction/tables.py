@@ -1,4 +1,5 @@
-"""The four transaction state machines as tables (RFC 3261 §17.1, §17.2; Accepted and timers L, M from RFC 6026 §7).
+"""The four transaction state machines as tables (RFC 3261 §17.1, §17.2; Accepted and timers L, M from RFC 6026 §7;
+the late 100 and the missing final of a non-INVITE from RFC 4320 §4).
 
 A row reads: in this state, on this event, go to that state and do these things. What has no row is ignored: a late
 timer, a retransmission that the state absorbs, a response out of turn.
@@ -40,6 +41,8 @@ class Event(IntEnum):
     TIMER_K = 14
     TIMER_L = 15
     TIMER_M = 16
+    TIMER_100 = 17  # as long as a client's Timer E takes to reach T2 (RFC 4320 §4.1)
+    SILENCE = 18  # the core has no final response and never will (RFC 4320 §4.2)
 
 
 class Do(IntEnum):
@@ -62,6 +65,8 @@ class Do(IntEnum):
     START_K = 14
     START_L = 15
     START_M = 16
+    SEND_100 = 17  # of our own making: the core has nothing to say yet
+    FORGET_RESPONSE = 18  # a retransmission is absorbed without an answer from now on
 
 
 class Row(NamedTuple):
@@ -118,13 +123,16 @@ INVITE_SERVER: Final[Table] = {
 }
 
 NON_INVITE_SERVER: Final[Table] = {
+    (_S.TRYING, _E.TIMER_100): Row(_S.PROCEEDING, (_D.SEND_100,)),
     (_S.TRYING, _E.PROVISIONAL): Row(_S.PROCEEDING, (_D.SEND_RESPONSE,)),
     (_S.TRYING, _E.SUCCESS): Row(_S.COMPLETED, (_D.SEND_RESPONSE, _D.START_J)),
     (_S.TRYING, _E.FAILURE): Row(_S.COMPLETED, (_D.SEND_RESPONSE, _D.START_J)),
+    (_S.TRYING, _E.SILENCE): Row(_S.COMPLETED, (_D.FORGET_RESPONSE, _D.START_J)),
     (_S.PROCEEDING, _E.REQUEST): Row(_S.PROCEEDING, (_D.RESEND_RESPONSE,)),
     (_S.PROCEEDING, _E.PROVISIONAL): Row(_S.PROCEEDING, (_D.SEND_RESPONSE,)),
     (_S.PROCEEDING, _E.SUCCESS): Row(_S.COMPLETED, (_D.SEND_RESPONSE, _D.START_J)),
     (_S.PROCEEDING, _E.FAILURE): Row(_S.COMPLETED, (_D.SEND_RESPONSE, _D.START_J)),
+    (_S.PROCEEDING, _E.SILENCE): Row(_S.COMPLETED, (_D.FORGET_RESPONSE, _D.START_J)),
     (_S.COMPLETED, _E.REQUEST): Row(_S.COMPLETED, (_D.RESEND_RESPONSE,)),
     (_S.COMPLETED, _E.TIMER_J): Row(_S.TERMINATED, ()),
 }

@@ -34,6 +34,15 @@ class TimerSettings:
         return 64 * self.t1_s
 
     @property
+    def timer_100_s(self) -> float:
+        """When a non-INVITE without an answer gets 100: T1 + 2*T1 + ..., until the next pause is T2 (RFC 4320 §4.1)."""
+        total_s, pause_s = 0.0, self.t1_s
+        while pause_s < self.t2_s:
+            total_s += pause_s
+            pause_s = min(2 * pause_s, self.t2_s)
+        return total_s
+
+    @property
     def timer_d_s(self) -> float:
         """At least 32 s over UDP (§17.1.1.2)."""
         return max(32.0, 64 * self.t1_s)
