@@ -7,7 +7,7 @@ over what is to be recorded and then sent, in that order. It sees no socket, no 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
@@ -16,16 +16,19 @@ from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.judgement import judge
 from edge_proxy.pipeline.peers import Peer, Peers
-from edge_proxy.pipeline.proxying import ForwardContext, Hop, Outcome, Proxy
+from edge_proxy.pipeline.probing import Prober
+from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, Party, Record, show_id
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.pipeline.target_book import TargetBook
 from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.verdict import STATUS_OF, Reason, Verdict
 from edge_proxy.policy.verdict import Outcome as VerdictOutcome
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
-from edge_proxy.routing.targets import Egress, numeric_address, transport_of
+from edge_proxy.routing.names import NameQuery, Names
+from edge_proxy.routing.targets import Egress
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
@@ -42,10 +45,11 @@ _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO,
 
 
 class Output(NamedTuple):
-    """What the shell must do now: first put the records into the journal, then send."""
+    """What the shell must do now: first put the records into the journal, then send, then have names looked up."""
 
     records: list[Record]
     sends: list[Send]
+    wanted_names: Collection[NameQuery] = ()
 
 
 class PipelineSettings(NamedTuple):
@@ -75,17 +79,31 @@ class Pipeline:
         self._records: list[Record] = []
         self._sends: list[Send] = []
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
-        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret)
+        self.targets = TargetBook(Egress(settings.listeners))
+        self.prober = Prober(self.layer, self.targets.health, settings.secret)
+        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets)
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
-        self._egress = Egress(settings.listeners)
         self._peers = Peers(snapshot, self.ledger)
         self._next_serial = 0
+        self._use_targets(snapshot, None)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Decide from now on by `snapshot`; calls that are up go on as they were let through."""
         self.snapshot = snapshot
         self._peers.use_snapshot(snapshot)
+        self._use_targets(snapshot, None)
+
+    def use_names(self, names: Names) -> None:
+        """Send to these addresses from now on where a target, or a peer inside a dialog, is given by name."""
+        self._use_targets(None, names)
+
+    def _use_targets(self, snapshot: Snapshot | None, names: Names | None) -> None:
+        self.targets.use(snapshot, names)
+        self.prober.use(self.targets.probed())
+        # The AS of a target has its own series from the start.
+        asns = {self._peers.find(address.host, side).origin.asn for side, address in self.targets.addresses()}
+        self.ledger.reserve(sorted(asns))
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
         """Take in one datagram. Whatever it holds, it is counted once and never raises."""
@@ -118,6 +136,8 @@ class Pipeline:
         except MalformedMessageError:
             return
         if ours.is_request and ours.via is not None:
+            if self.prober.unreachable(ours.via.branch, now):
+                return
             self._proxy.wall_offset_s = self.wall_offset_s
             self._proxy.hop_unreachable(ours.via.branch, ours.method, now)
         elif ours.via is not None:
@@ -132,15 +152,14 @@ class Pipeline:
 
     def next_timer(self) -> Monotonic | None:
         """When `handle_timer` must be called at the latest; None when nothing is waiting."""
-        first, second = self.layer.next_deadline(), self._proxy.next_deadline()
-        if first is None or second is None:
-            return second if first is None else first
-        return min(first, second)
+        deadlines = self.layer.next_deadline(), self._proxy.next_deadline(), self.prober.next_deadline()
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timer(self, now: Monotonic) -> None:
-        """Let time pass: retransmissions, time-outs."""
+        """Let time pass: retransmissions, time-outs, probes."""
         self._proxy.wall_offset_s = self.wall_offset_s
         self._proxy.handle_timer(now)
+        self.prober.handle_timer(now)
 
     def collect(self) -> Output:
         """What has to be recorded and sent since the last call."""
@@ -148,7 +167,7 @@ class Pipeline:
         if endings:
             self._records.extend(endings)
             endings.clear()
-        output = Output(self._records, self._sends[:])
+        output = Output(self._records, self._sends[:], self.targets.take_wanted())
         self._records = []
         self._sends.clear()  # the transaction layer holds this very list
         for send in output.sends:
@@ -175,6 +194,8 @@ class Pipeline:
             counts.responses[f"{message.status // 100}xx"] += 1
             if message.via is None or not self._own.has_sent(message.via):
                 return Disposition.DROPPED, Cause.RESPONSE_NOT_OURS
+            if message.method == grammar.METHOD_OPTIONS and self.prober.receive_response(message, now):
+                return Disposition.ABSORBED, Cause.PROBE_RESPONSE
             self._proxy.wall_offset_s = self.wall_offset_s
             return self._proxy.receive_response(message, now)
         counts.requests[message.method.decode() if message.method in KNOWN_METHODS else "other"] += 1
@@ -296,22 +317,22 @@ class Pipeline:
             return Disposition.ANSWERED, cause
         call = self.calls.find(state.evidence_id)
         from_caller = listener.side is state.caller_side
-        egress = self._egress.towards(listener.side.other, transport_of(routed.next_hop))
-        address = numeric_address(routed.next_hop)
-        if address is None and call is not None:
-            # A name nobody has resolved: the far end is still where the call was set up.
-            address = call.callee if from_caller else call.caller
-        if address is None:
+        known = None if call is None else call.callee if from_caller else call.caller
+        hops = self.targets.hops_for_dialog(routed.next_hop, listener.side.other, known, message.call_id)
+        if hops is None and (is_ack or listener.transport is Transport.UDP):
+            return Disposition.DROPPED, Cause.RESOLVING  # it comes again in a moment, and then the name is known
+        if not hops:
+            cause = Cause.NO_TARGET if hops is not None else Cause.RESOLVING
             if is_ack:
-                return Disposition.DROPPED, Cause.NO_TARGET
-            self._answer(message, source, listener, 503)
-            return Disposition.ANSWERED, Cause.NO_TARGET
-        hop = Hop(egress, address)
+                return Disposition.DROPPED, cause
+            self._answer(message, source, listener, 503, extra=[] if hops is not None else [b"Retry-After: 1"])
+            return Disposition.ANSWERED, cause
         if is_ack:
-            self._sends.append(Send(egress.slot, address, self._proxy.forward_ack(message, routed, hop)))
+            hop = hops[0]
+            self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
         server = self._open_server(message, key, source, listener)
-        context = ForwardContext(server, message, routed, [hop], (), None, self._tag(key))
+        context = ForwardContext(server, message, routed, hops, (), None, self._tag(key))
         server.user = context
         if message.method == grammar.METHOD_BYE:
             self._end_call(state, call, message, Party.CALLER if from_caller else Party.CALLEE, now)
@@ -345,11 +366,19 @@ class Pipeline:
         if not verdict.passes:
             self._refuse(server, message, attempt, key, now)
             return Disposition.ANSWERED, Cause.REFUSED
-        hops = self._hops(listener, uri, callee)
+        hops, pause_s = self.targets.hops_for_attempt(
+            listener.side.other,
+            None if callee is None else callee.ordinal,
+            message.call_id,
+            now,
+            renames_uri=self._own.has(uri),
+            is_emergency=verdict.is_emergency,
+        )
         if not hops:
-            data = build_response(message, 480, to_tag=self._tag(key))
-            self.layer.respond(server, 480, data, now)
-            return Disposition.ANSWERED, Cause.NO_TARGET
+            status, extra = (503, [b"Retry-After: %d" % (pause_s + 1)]) if pause_s else (480, [])
+            data = build_response(message, status, to_tag=self._tag(key), extra=extra)
+            self.layer.respond(server, status, data, now)
+            return Disposition.ANSWERED, Cause.OVERLOADED if pause_s else Cause.NO_TARGET
         call = self.calls.begin(attempt, now, source)
         added: Sequence[bytes] = ()
         if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
@@ -390,24 +419,6 @@ class Pipeline:
             row.monitored += 1
         self._records.append(attempt)
         return attempt, judgement.callee
-
-    def _hops(self, listener: Listener, uri: Uri, callee: Customer | None) -> list[Hop]:
-        """Where an attempt may go, best first: the trunks' targets, or those of the customer that is called."""
-        if listener.side is Side.CUSTOMERS:
-            targets = [target for group in self.snapshot.trunk_targets for target in group]
-        else:
-            targets = [] if callee is None else list(self.snapshot.customer_targets[callee.ordinal])
-        renames = self._own.has(uri)
-        side = listener.side.other
-        return [
-            Hop(
-                self._egress.towards(side, target.transport),
-                target.address,
-                renames_uri=renames,
-                for_large=None if target.is_fixed_transport else self._egress.stream(side),
-            )
-            for target in targets
-        ]
 
     def _refuse(
         self,

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     HOP_BY_HOP_RESPONSE = "hop_by_hop_response"
     KEEPALIVE = "keepalive"
     FAILED_OVER = "failed_over"
+    PROBE_RESPONSE = "probe_response"
     # answered: by us, and it goes no further
     REFUSED = "refused"
     MALFORMED = "malformed"
@@ -55,6 +56,7 @@ class Cause(StrEnum):
     RESPONSE_NOT_OURS = "response_not_ours"
     STRAY_RESPONSE = "stray_response"
     STRAY_ACK = "stray_ack"
+    RESOLVING = "resolving"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edge_proxy.addr import Address, Listener, Monotonic, Transport, Wall
+from edge_proxy.addr import Monotonic, Transport, Wall
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.records import EndCause, Ending, Party
+from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
 from edge_proxy.routing.forward import Routed, branch_of, forwarded_request, forwarded_response, retarget, via_line
 from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
@@ -29,21 +31,6 @@ _FAILS_OVER: Final = frozenset({503})
 Outcome = tuple[Disposition, Cause | None]
 
 
-class Hop:
-    """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
-
-    __slots__ = ("address", "for_large", "listener", "renames_uri")
-
-    def __init__(
-        self, listener: Listener, address: Address, *, renames_uri: bool = False, for_large: Listener | None = None
-    ) -> None:
-        self.listener = listener
-        self.address = address
-        self.renames_uri = renames_uri
-        self.for_large = for_large
-        """The stream listener for a request that is too large for a datagram; None: the transport is fixed."""
-
-
 class ForwardContext:
     """A request on its way: what came, where it may still go, and what has become of it (§16's response context)."""
 
@@ -54,6 +41,7 @@ class ForwardContext:
         "cancel_lines",
         "client",
         "has_sent_cancel",
+        "hop",
         "hops",
         "is_cancelled",
         "is_invite",
@@ -78,6 +66,7 @@ class ForwardContext:
         self.request: Message | None = request
         self.routed: Routed | None = routed
         self.hops = list(hops)
+        self.hop = self.hops[0]
         self.added = added
         self.call = call
         self.tag = tag
@@ -93,15 +82,21 @@ class ForwardContext:
 class Proxy:
     """The forwarding half of the core; `endings` collects the calls that ended while it worked."""
 
-    __slots__ = ("_branch_key", "_calls", "_counters", "_layer", "_wheel", "endings", "wall_offset_s")
+    __slots__ = ("_branch_key", "_calls", "_counters", "_layer", "_targets", "_wheel", "endings", "wall_offset_s")
 
     def __init__(
-        self, layer: TransactionLayer[ForwardContext], calls: CallBook, counters: Counters, branch_key: bytes
+        self,
+        layer: TransactionLayer[ForwardContext],
+        calls: CallBook,
+        counters: Counters,
+        branch_key: bytes,
+        targets: TargetBook,
     ) -> None:
         self._layer = layer
         self._calls = calls
         self._counters = counters
         self._branch_key = branch_key
+        self._targets = targets
         self._wheel: TimerWheel[ForwardContext] = TimerWheel()
         self.endings: list[Ending] = []
         self.wall_offset_s = 0.0
@@ -154,6 +149,7 @@ class Proxy:
         if client is None or context is None or context.client is not client:
             return
         self._layer.give_up(client)
+        self._targets.observe(context.hop, HopResult.UNREACHABLE, now)
         if context.hops and not context.is_cancelled:
             self._try_next_hop(context, now)
             return
@@ -192,8 +188,8 @@ class Proxy:
             and hop.listener.transport is Transport.UDP
         ):
             # §18.1.1: a large request goes by a congestion-controlled transport; by UDP again if that is not to be had.
-            context.hops.insert(0, Hop(hop.listener, hop.address, renames_uri=hop.renames_uri))
-            hop = Hop(hop.for_large, hop.address, renames_uri=hop.renames_uri)
+            context.hops.insert(0, Hop(hop.listener, hop.address, renames_uri=hop.renames_uri, target=hop.target))
+            hop = Hop(hop.for_large, hop.address, renames_uri=hop.renames_uri, target=hop.target)
             data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
         is_reliable = hop.listener.transport is not Transport.UDP
         client = layer.open_client(
@@ -201,6 +197,7 @@ class Proxy:
         )
         client.user = context
         context.client = client
+        context.hop = hop
         if context.is_invite and not context.timer_c_at:
             context.timer_c_at = Monotonic(now + layer.timers.timer_c_s)
             self._wheel.start(context.timer_c_at, context, _TIMER_C)
@@ -209,6 +206,8 @@ class Proxy:
 
     def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         client = context.client
+        if response.status > 100:
+            self._targets.saw_life(context.hop)
         if context.is_invite and context.request is not None:
             if context.is_cancelled:
                 if client is not None and not context.has_sent_cancel:
@@ -223,6 +222,8 @@ class Proxy:
 
     def _pass_final(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         status = response.status
+        if context.request is not None:  # not a 2xx once more
+            self._observe_final(context.hop, response, now)
         if status >= 300:
             if status in _FAILS_OVER and context.hops and not context.is_cancelled:
                 self._try_next_hop(context, now)
@@ -246,8 +247,17 @@ class Proxy:
             self._finish(context, EndCause.REJECTED, Party.CALLEE, status, now)
         return Disposition.FORWARDED, None
 
+    def _observe_final(self, hop: Hop, response: Message, now: Monotonic) -> None:
+        if response.status != 503:
+            self._targets.observe(hop, HopResult.ANSWERED, now)
+            return
+        retry_after = response.value(grammar.RETRY_AFTER)
+        pause_s = 0.0 if retry_after is None else parse_retry_after(retry_after)
+        self._targets.observe(hop, HopResult.UNAVAILABLE, now, pause_s)
+
     def _hop_failed(self, context: ForwardContext, now: Monotonic) -> None:
         """No answer from a hop (timer B or F): the next one, or 408 upstream for an INVITE (§16.7 step 6, RFC 4320)."""
+        self._targets.observe(context.hop, HopResult.TIMED_OUT, now)
         if context.hops and not context.is_cancelled:
             self._try_next_hop(context, now)
             return

@@ -26,6 +26,7 @@ _VIA: Final = re.compile(
     re.IGNORECASE,
 )
 _NAME_ADDR: Final = re.compile(rb"((?:" + _QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]++)*+)<([^<>\r\n]*+)>", re.DOTALL)
+_SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
 
 
@@ -189,3 +190,9 @@ def parse_cseq(value: bytes) -> tuple[int, bytes]:
     if number >= 1 << 31:
         raise RemoteProtocolError("CSeq is 2**31 or more", rfc="3261 §8.1.1.5")
     return number, match[2]
+
+
+def parse_retry_after(value: bytes) -> float:
+    """Retry-After's seconds, without its comment and parameters (RFC 3261 §20.33); 0 for what is no such value."""
+    match = _SECONDS.match(value)
+    return 0.0 if match is None else float(match[1])

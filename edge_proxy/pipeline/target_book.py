@@ -1,0 +1,205 @@
+"""Where requests go now: the snapshot's targets, the addresses their names have, and what became of what was sent.
+
+It brings together what routing/ keeps apart (names, health, selection) and turns places into hops. Signs of life and
+of trouble from requests that are on their way come in by `observe`; probes report to the same health.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+
+from edge_proxy.addr import Address, Listener, Monotonic, Side
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.routing.health import TargetHealth, Thresholds
+from edge_proxy.routing.names import NO_NAMES, NameQuery, Names
+from edge_proxy.routing.selection import Offer, choose, in_order
+from edge_proxy.routing.targets import Egress, Probe, Target, name_query, numeric_address, transport_of
+from edge_proxy.sip.uri import Uri
+
+
+class Hop:
+    """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
+
+    __slots__ = ("address", "for_large", "listener", "renames_uri", "target")
+
+    def __init__(
+        self,
+        listener: Listener,
+        address: Address,
+        *,
+        renames_uri: bool = False,
+        for_large: Listener | None = None,
+        target: Target | None = None,
+    ) -> None:
+        self.listener = listener
+        self.address = address
+        self.renames_uri = renames_uri
+        self.for_large = for_large
+        """The stream listener for a request that is too large for a datagram; None: the transport is fixed."""
+        self.target = target
+        """The target that was chosen; None inside a dialog."""
+
+
+class HopResult(StrEnum):
+    """What came of one request to one hop. A closed set: these are metric labels."""
+
+    ANSWERED = "answered"
+    UNAVAILABLE = "unavailable"
+    """503: it says itself that it cannot serve."""
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+
+
+class TargetState:
+    """One trunk's target at the moment of a scrape."""
+
+    __slots__ = ("is_draining", "is_up", "trunk", "uri")
+
+    def __init__(self, target: Target, *, is_up: bool) -> None:
+        self.trunk = target.trunk
+        self.uri = target.uri
+        self.is_up = is_up
+        self.is_draining = target.is_draining
+
+
+class TargetBook:
+    """All targets of the snapshot in use. `results` counts requests by (trunk, target, result)."""
+
+    __slots__ = ("_customers", "_egress", "_names", "_snapshot", "_trunks", "_wanted", "health", "results")
+
+    def __init__(self, egress: Egress) -> None:
+        self.health = TargetHealth()
+        self.results: defaultdict[tuple[str, str, HopResult], int] = defaultdict(int)
+        self._wanted: set[NameQuery] = set()
+        self._egress = egress
+        self._names = NO_NAMES
+        self._snapshot: Snapshot | None = None
+        self._trunks: list[list[Offer]] = []
+        self._customers: list[list[Offer]] = []
+
+    def use(self, snapshot: Snapshot | None = None, names: Names | None = None) -> None:
+        """Take another snapshot, other names, or both."""
+        self._snapshot = snapshot = snapshot or self._snapshot
+        self._names = names = self._names if names is None else names
+        if snapshot is None:
+            return
+        self._trunks = [_offers(group, names) for group in snapshot.trunk_targets]
+        self._customers = [_offers(group, names) for group in snapshot.customer_targets]
+        thresholds: dict[Address, Thresholds] = {}
+        for offers in (*self._trunks, *self._customers):
+            for offer in offers:
+                probe = offer.target.probe
+                kept = Thresholds() if probe is None else Thresholds(probe.down_after, probe.up_after, None)
+                for endpoint in offer.endpoints:
+                    if probe is not None or endpoint.address not in thresholds:
+                        thresholds[endpoint.address] = kept
+        self.health.watch(thresholds)
+
+    def take_wanted(self) -> Collection[NameQuery]:
+        """The names that requests needed since this was last asked."""
+        if not self._wanted:
+            return ()
+        wanted, self._wanted = self._wanted, set()
+        return wanted
+
+    def addresses(self) -> Iterator[tuple[Side, Address]]:
+        """Every address that a call can go to."""
+        for side, groups in ((Side.CUSTOMERS, self._customers), (Side.CARRIERS, self._trunks)):
+            for offers in groups:
+                for offer in offers:
+                    for endpoint in offer.endpoints:
+                        yield side, endpoint.address
+
+    def probed(self) -> dict[tuple[Listener, Address], tuple[Probe, str]]:
+        """Who is to be probed: through which listener, where, how, and the URI that the probe names."""
+        found: dict[tuple[Listener, Address], tuple[Probe, str]] = {}
+        for side, groups in ((Side.CARRIERS, self._trunks), (Side.CUSTOMERS, self._customers)):
+            for offer in (offer for offers in groups for offer in offers):
+                if offer.target.probe is None:
+                    continue
+                for endpoint in offer.endpoints:
+                    listener = self._egress.towards(side, endpoint.transport)
+                    found.setdefault((listener, endpoint.address), (offer.target.probe, offer.target.uri))
+        return found
+
+    def states(self) -> Iterator[TargetState]:
+        """Each trunk's targets; one is up while any of its addresses is not known to be down."""
+        for offers in self._trunks:
+            for offer in offers:
+                is_up = any(not self.health.is_down(endpoint.address) for endpoint in offer.endpoints)
+                yield TargetState(offer.target, is_up=is_up)
+
+    def hops_for_attempt(
+        self,
+        towards: Side,
+        callee: int | None,
+        call_id: bytes,
+        now: Monotonic,
+        *,
+        renames_uri: bool,
+        is_emergency: bool,
+    ) -> tuple[list[Hop], float]:
+        """Where a new request may go, best first: to the trunks, or to the customer `callee` (its ordinal).
+
+        Without hops, the number says for how many seconds every target asked to be left alone (0: there is none).
+        """
+        if towards is Side.CARRIERS:
+            groups = self._trunks
+        else:
+            groups = [] if callee is None else [self._customers[callee]]
+        places, pause_s = choose(groups, self.health, now, zlib.crc32(call_id), takes_any=is_emergency)
+        egress = self._egress
+        hops = [
+            Hop(
+                egress.towards(towards, endpoint.transport),
+                endpoint.address,
+                renames_uri=renames_uri,
+                for_large=None if target.is_fixed_transport else egress.stream(towards),
+                target=target,
+            )
+            for target, endpoint in places
+        ]
+        return hops, pause_s
+
+    def hops_for_dialog(self, uri: Uri, towards: Side, known: Address | None, call_id: bytes) -> list[Hop] | None:
+        """Where a request inside a dialog goes: what its next hop `uri` says. None: its name is still being found out.
+
+        A name gives way to `known`, where the call itself has that side: it is at hand, and it is where packets of
+        this call have come from.
+        """
+        address = numeric_address(uri) or known
+        if address is not None:
+            return [Hop(self._egress.towards(towards, transport_of(uri)), address)]
+        query = name_query(uri, towards)
+        if query is None:
+            return []
+        self._wanted.add(query)
+        endpoints = self._names.find(query)
+        if endpoints is None:
+            return None
+        return [
+            Hop(self._egress.towards(towards, endpoint.transport), endpoint.address)
+            for endpoint in in_order(endpoints, zlib.crc32(call_id))
+        ]
+
+    def observe(self, hop: Hop, result: HopResult, now: Monotonic, retry_after_s: float = 0.0) -> None:
+        """What came of a request to `hop`."""
+        if hop.target is not None and hop.target.trunk:
+            self.results[hop.target.trunk, hop.target.uri, result] += 1
+        if result is HopResult.ANSWERED:
+            self.health.note_good(hop.address)
+            return
+        self.health.note_bad(hop.address, now)
+        if retry_after_s:
+            self.health.close(hop.address, retry_after_s, now)
+
+    def saw_life(self, hop: Hop) -> None:
+        """A provisional response other than 100: the hop works on the request."""
+        self.health.note_good(hop.address)
+
+
+def _offers(targets: tuple[Target, ...], names: Names) -> list[Offer]:
+    return [Offer(target, target.priority, target.weight, target.endpoints(names)) for target in targets]
