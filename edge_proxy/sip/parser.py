@@ -43,7 +43,9 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     if _SIPPISH.match(start_line) is None:
         raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
     message = Message(start_line, len(data))
-    problem = _read_start_line(message) or _read_headers(message, rest, limits)
+    start_problem = _read_start_line(message)
+    header_problem = _read_headers(message, rest, limits)  # in any case: the answer goes where Via says
+    problem = start_problem or header_problem
     if problem is None and len(data) > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
     if problem is None and head_end < 0:
