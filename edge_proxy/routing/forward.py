@@ -22,6 +22,9 @@ from edge_proxy.sip.uri import Uri, parse_uri
 TOKEN_PARAM: Final = b"ep"
 """The URI parameter of our Record-Route that carries the dialog token."""
 
+VEIL_PARAM: Final = b"er"
+"""The URI parameter of our Record-Route in a dialog that is hidden from the carrier (see topology.py)."""
+
 _DEFAULT_MAX_FORWARDS: Final = 70
 
 
@@ -36,6 +39,8 @@ class Routed(NamedTuple):
     """The dialog token in a Route of ours, when there was one."""
     mark: bytes = b""
     """The second part of our branch for this request (see loops.py)."""
+    veil: bytes | None = None
+    """What was sealed into a Route of ours: b"" as customers see it, None when the dialog is not hidden."""
 
 
 class OwnUris:
@@ -66,10 +71,10 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Rout
         return Routed(request_uri, None, uri, None, mark)
     routes = [piece for value in message.values(grammar.ROUTE) for piece in split_list(value)]
     count = len(routes)
-    token = None
+    token = veil = None
     if uri.param(TOKEN_PARAM) is not None and own.has(uri):
         # A strict router put our Record-Route URI into the Request-URI and the real one last (§16.4).
-        token = uri.param(TOKEN_PARAM)
+        token, veil = uri.param(TOKEN_PARAM), uri.param(VEIL_PARAM)
         request_uri = parse_name_addr(routes.pop(), "Route").uri
         uri = parse_uri(request_uri)
     position = 0
@@ -79,17 +84,27 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Rout
         if not own.has(route) or (token and named and named != token):
             break  # not ours, or ours for another passage of the same dialog: it comes through here twice
         token = token or named
+        if VEIL_PARAM in route.params and (found := route.param(VEIL_PARAM)) is not None:
+            veil = veil or found
         position += 1
-    routes = routes[position:]
+    routed = route_onwards(request_uri, routes[position:], token, mark, veil)
+    if position == 0 and len(routes) == count and routed.request_uri == request_uri:
+        return routed._replace(routes=None)
+    return routed
+
+
+def route_onwards(
+    request_uri: bytes, routes: list[bytes], token: bytes | None = None, mark: bytes = b"", veil: bytes | None = None
+) -> Routed:
+    """Where a request goes that has these Route values left (§16.6 steps 6 and 7)."""
     if not routes:
-        return Routed(request_uri, (), uri, token, mark)
+        return Routed(request_uri, (), parse_uri(request_uri), token, mark, veil)
     first = parse_name_addr(routes[0], "Route").uri
     next_hop = parse_uri(first)
     if next_hop.param(b"lr") is None:
         # The next hop is a strict router: it wants to find itself in the Request-URI (§16.6 step 6).
-        routes = [*routes[1:], b"<" + request_uri + b">"]
-        return Routed(first, tuple(routes), next_hop, token, mark)
-    return Routed(request_uri, None if len(routes) == count else tuple(routes), next_hop, token, mark)
+        return Routed(first, (*routes[1:], b"<" + request_uri + b">"), next_hop, token, mark, veil)
+    return Routed(request_uri, tuple(routes), next_hop, token, mark, veil)
 
 
 def retarget(request_uri: bytes, address: Address) -> bytes:
