@@ -29,6 +29,7 @@ from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, recor
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
 from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.routing.targets import Egress
+from edge_proxy.routing.topology import Inward, TopologyVeil
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
@@ -81,7 +82,8 @@ class Pipeline:
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         self.targets = TargetBook(Egress(settings.listeners))
         self.prober = Prober(self.layer, self.targets.health, settings.secret)
-        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets)
+        self._veil = TopologyVeil(settings.secret, settings.listeners)
+        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil)
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
@@ -306,14 +308,23 @@ class Pipeline:
     ) -> Outcome:
         """A request inside a dialog goes by what its Route says, if the token there proves the dialog to be ours."""
         is_ack = message.method == grammar.METHOD_ACK
+        received = message
+        crossing: Inward | None = None
+        token = routed.token
+        if token is not None and routed.veil is not None and listener.side is Side.CARRIERS:
+            opened = self._veil.open_request(message, routed, listener)
+            if opened is None:
+                routed = routed._replace(token=None)
+            else:
+                message, routed, crossing = opened
         state = None if routed.token is None else self._signer.read(routed.token, message.call_id)
         if state is None:
-            cause = Cause.UNKNOWN_DIALOG if routed.token is None else Cause.FORGED_TOKEN
+            cause = Cause.UNKNOWN_DIALOG if token is None else Cause.FORGED_TOKEN
             if is_ack:
-                if message.to_tag == self._stateless_tag(message):
+                if received.to_tag == self._stateless_tag(received):
                     return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
                 return Disposition.DROPPED, cause
-            self._answer(message, source, listener, 481 if routed.token is None else 403)
+            self._answer(received, source, listener, 481 if token is None else 403)
             return Disposition.ANSWERED, cause
         call = self.calls.find(state.evidence_id)
         from_caller = listener.side is state.caller_side
@@ -325,14 +336,17 @@ class Pipeline:
             cause = Cause.NO_TARGET if hops is not None else Cause.RESOLVING
             if is_ack:
                 return Disposition.DROPPED, cause
-            self._answer(message, source, listener, 503, extra=[] if hops is not None else [b"Retry-After: 1"])
+            self._answer(received, source, listener, 503, extra=[] if hops is not None else [b"Retry-After: 1"])
             return Disposition.ANSWERED, cause
+        if routed.veil is not None:
+            for hop in hops:
+                hop.veiled_caller = state.caller_side
         if is_ack:
             hop = hops[0]
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
-        server = self._open_server(message, key, source, listener)
-        context = ForwardContext(server, message, routed, hops, (), None, self._tag(key))
+        server = self._open_server(received, key, source, listener)
+        context = ForwardContext(server, message, routed, hops, (), None, self._tag(key), crossing)
         server.user = context
         if message.method == grammar.METHOD_BYE:
             self._end_call(state, call, message, Party.CALLER if from_caller else Party.CALLEE, now)
@@ -385,7 +399,11 @@ class Pipeline:
             state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at))
             token = self._signer.sign(state, message.call_id)
             added = record_route_lines(listener, hops[0].listener, token)
-        context = ForwardContext(server, message, routed, hops, added, call, self._tag(key))
+        crossing: Inward | None = None
+        if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
+            crossing = self._veil.accept_request(message, listener, added)
+            added = crossing.added
+        context = ForwardContext(server, message, routed, hops, added, call, self._tag(key), crossing)
         server.user = context
         self._proxy.forward(context, now)
         return Disposition.FORWARDED, None

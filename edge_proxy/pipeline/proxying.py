@@ -15,6 +15,7 @@ from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.records import EndCause, Ending, Party
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
 from edge_proxy.routing.forward import Routed, branch_of, forwarded_request, forwarded_response, retarget, via_line
+from edge_proxy.routing.topology import Crossing, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
@@ -40,6 +41,7 @@ class ForwardContext:
         "call",
         "cancel_lines",
         "client",
+        "crossing",
         "has_sent_cancel",
         "hop",
         "hops",
@@ -61,6 +63,7 @@ class ForwardContext:
         added: Sequence[bytes],
         call: Call | None,
         tag: bytes,
+        crossing: Crossing | None = None,
     ) -> None:
         self.server = server
         self.request: Message | None = request
@@ -77,12 +80,29 @@ class ForwardContext:
         self.has_sent_cancel = False
         self.cancel_lines: Sequence[bytes] = ()
         self.timer_c_at = Monotonic(0.0)
+        self.crossing = crossing
+        """What the responses need in a call whose topology is hidden; None in any other."""
+
+    @property
+    def received(self) -> Message | None:
+        """The request as it came, which our own answers are made from; `request` is what goes on."""
+        return self.server.request or self.request
 
 
 class Proxy:
     """The forwarding half of the core; `endings` collects the calls that ended while it worked."""
 
-    __slots__ = ("_branch_key", "_calls", "_counters", "_layer", "_targets", "_wheel", "endings", "wall_offset_s")
+    __slots__ = (
+        "_branch_key",
+        "_calls",
+        "_counters",
+        "_layer",
+        "_targets",
+        "_veil",
+        "_wheel",
+        "endings",
+        "wall_offset_s",
+    )
 
     def __init__(
         self,
@@ -91,21 +111,23 @@ class Proxy:
         counters: Counters,
         branch_key: bytes,
         targets: TargetBook,
+        veil: TopologyVeil,
     ) -> None:
         self._layer = layer
         self._calls = calls
         self._counters = counters
         self._branch_key = branch_key
         self._targets = targets
+        self._veil = veil
         self._wheel: TimerWheel[ForwardContext] = TimerWheel()
         self.endings: list[Ending] = []
         self.wall_offset_s = 0.0
 
     def forward(self, context: ForwardContext, now: Monotonic) -> None:
         """Send the request to its first hop; an INVITE is answered 100 at once, any other when it takes long."""
-        request = context.request
-        if context.is_invite and request is not None:
-            self._layer.respond(context.server, 100, build_response(request, 100), now)
+        received = context.received
+        if context.is_invite and received is not None:
+            self._layer.respond(context.server, 100, build_response(received, 100), now)
         else:
             self._layer.wait_for_answer(context.server, now)
         self._try_next_hop(context, now)
@@ -113,6 +135,8 @@ class Proxy:
     def forward_ack(self, request: Message, routed: Routed, hop: Hop) -> bytes:
         """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
         branch = branch_of(request, self._branch_key, 0, routed.mark)
+        if hop.veiled_caller is not None:
+            request = self._veil.hide_request(request, routed, hop.listener, (), hop.veiled_caller).request
         return forwarded_request(request, routed, via_line(hop.listener, branch))
 
     def receive_response(self, response: Message, now: Monotonic) -> Outcome:
@@ -153,9 +177,9 @@ class Proxy:
         if context.hops and not context.is_cancelled:
             self._try_next_hop(context, now)
             return
-        request = context.request
-        if request is not None:
-            self._layer.respond(context.server, 503, build_response(request, 503, to_tag=context.tag), now)
+        received = context.received
+        if received is not None:
+            self._layer.respond(context.server, 503, build_response(received, 503, to_tag=context.tag), now)
         self._finish(context, EndCause.REJECTED, Party.PROXY, 503, now)
 
     def next_deadline(self) -> Monotonic | None:
@@ -180,17 +204,16 @@ class Proxy:
             context.attempt_number += 1
             branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
         context.attempt_number += 1
-        uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
-        data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
+        data = self._as_sent(context, request, routed, hop, branch)
         if (
             hop.for_large is not None
             and len(data) > _LARGEST_DATAGRAM_BYTES
             and hop.listener.transport is Transport.UDP
         ):
             # §18.1.1: a large request goes by a congestion-controlled transport; by UDP again if that is not to be had.
-            context.hops.insert(0, Hop(hop.listener, hop.address, renames_uri=hop.renames_uri, target=hop.target))
-            hop = Hop(hop.for_large, hop.address, renames_uri=hop.renames_uri, target=hop.target)
-            data = forwarded_request(request, routed, via_line(hop.listener, branch), context.added, uri)
+            context.hops.insert(0, hop.by(hop.listener))
+            hop = hop.by(hop.for_large)
+            data = self._as_sent(context, request, routed, hop, branch)
         is_reliable = hop.listener.transport is not Transport.UDP
         client = layer.open_client(
             branch, request.method, data, hop.listener.slot, hop.address, now, is_reliable=is_reliable
@@ -203,6 +226,20 @@ class Proxy:
             self._wheel.start(context.timer_c_at, context, _TIMER_C)
         if context.call is not None:
             context.call.callee = hop.address
+
+    def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
+        """The request as it leaves for this hop."""
+        uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
+        added = context.added
+        if hop.veiled_caller is not None:
+            request, added, context.crossing = self._veil.hide_request(
+                request, routed, hop.listener, added, hop.veiled_caller
+            )
+            if uri is None and hop.target is not None and names_another_host(routed.request_uri, hop.target.uri):
+                uri = retarget(routed.request_uri, hop.address)
+        elif type(context.crossing) is Outward:
+            context.crossing = None  # the hop before was another trunk's
+        return forwarded_request(request, routed, via_line(hop.listener, branch), added, uri)
 
     def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         client = context.client
@@ -217,7 +254,7 @@ class Proxy:
         if response.status == 100 or context.request is None or not context.is_invite:
             # To a non-INVITE nothing but 100 may be said before the final response (RFC 4320 §4.1).
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
-        self._layer.respond(context.server, response.status, forwarded_response(response), now)
+        self._layer.respond(context.server, response.status, _as_returned(context, response), now)
         return Disposition.FORWARDED, None
 
     def _pass_final(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
@@ -233,7 +270,7 @@ class Proxy:
                 self._layer.stay_silent(context.server, now)
                 self._finish(context, EndCause.TIMED_OUT, Party.PROXY, status, now)
                 return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
-        self._layer.respond(context.server, status, forwarded_response(response), now)
+        self._layer.respond(context.server, status, _as_returned(context, response), now)
         call = context.call
         if status < 300 and context.is_invite:
             context.request = context.routed = None
@@ -281,11 +318,11 @@ class Proxy:
         self._send_cancel(context, client, now)
 
     def _answer_408(self, context: ForwardContext, now: Monotonic) -> None:
-        request = context.request
+        received = context.received
         if not context.is_invite:
             self._layer.stay_silent(context.server, now)
-        elif request is not None:
-            self._layer.respond(context.server, 408, build_response(request, 408, to_tag=context.tag), now)
+        elif received is not None:
+            self._layer.respond(context.server, 408, build_response(received, 408, to_tag=context.tag), now)
         self._finish(context, EndCause.TIMED_OUT, Party.PROXY, 408, now)
 
     def _send_cancel(self, context: ForwardContext, client: ClientTransaction[ForwardContext], now: Monotonic) -> None:
@@ -312,3 +349,9 @@ class Proxy:
             ending = self._calls.end(context.call, cause, by, status, now, wall)
             if ending is not None:
                 self.endings.append(ending)
+
+
+def _as_returned(context: ForwardContext, response: Message) -> bytes:
+    """A response as it goes on upstream."""
+    crossing = context.crossing
+    return forwarded_response(response) if crossing is None else crossing.response(response)

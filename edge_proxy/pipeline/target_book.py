@@ -23,7 +23,7 @@ from edge_proxy.sip.uri import Uri
 class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 
-    __slots__ = ("address", "for_large", "listener", "renames_uri", "target")
+    __slots__ = ("address", "for_large", "listener", "renames_uri", "target", "veiled_caller")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Hop:
         renames_uri: bool = False,
         for_large: Listener | None = None,
         target: Target | None = None,
+        veiled_caller: Side | None = None,
     ) -> None:
         self.listener = listener
         self.address = address
@@ -41,6 +42,18 @@ class Hop:
         """The stream listener for a request that is too large for a datagram; None: the transport is fixed."""
         self.target = target
         """The target that was chosen; None inside a dialog."""
+        self.veiled_caller = veiled_caller
+        """Who began the dialog, where the hop must not see what lies behind us (see topology.py); None: it may."""
+
+    def by(self, listener: Listener) -> Hop:
+        """The same place by another way, which is then the only one."""
+        return Hop(
+            listener,
+            self.address,
+            renames_uri=self.renames_uri,
+            target=self.target,
+            veiled_caller=self.veiled_caller,
+        )
 
 
 class HopResult(StrEnum):
@@ -159,6 +172,7 @@ class TargetBook:
                 renames_uri=renames_uri,
                 for_large=None if target.is_fixed_transport else egress.stream(towards),
                 target=target,
+                veiled_caller=Side.CUSTOMERS if target.hides_topology else None,
             )
             for target, endpoint in places
         ]

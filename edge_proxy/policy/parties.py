@@ -36,6 +36,8 @@ class Trunk:
     id: str
     committed_rate_bps: int = 0
     """0: no committed rate is configured."""
+    hides_topology: bool = False
+    """What lies behind us on the customers' side does not reach it."""
 
 
 class Proof(StrEnum):

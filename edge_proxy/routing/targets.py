@@ -39,6 +39,8 @@ class Target:
     """None: it is not probed."""
     trunk: str = ""
     """The id of the trunk it belongs to; "" for a customer's."""
+    hides_topology: bool = False
+    """What lies behind us on the customers' side does not reach it (see topology.py)."""
 
     def endpoints(self, names: Names) -> tuple[Endpoint, ...]:
         """Where it is now; nothing while its name is not known."""
