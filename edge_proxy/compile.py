@@ -13,8 +13,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from edge_proxy.addr import Address, Side, Transport
-from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, dump, settings_error
+from edge_proxy.addr import Side, Transport
+from edge_proxy.config import (
+    ConfigErrors,
+    CustomerSettings,
+    ListenerSettings,
+    ProbeSettings,
+    Settings,
+    TrunkSettings,
+    dump,
+    settings_error,
+)
 from edge_proxy.errors import ConfigError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
@@ -22,7 +31,7 @@ from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.targets import Target, numeric_address, transport_of
+from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap
 from edge_proxy.traffic.asn_table import AsnTable
@@ -34,8 +43,14 @@ def compile_snapshot(settings: Settings) -> Snapshot:
     """Build what a worker decides from. Raises `ConfigErrors` with all that is wrong."""
     errors: list[ConfigError] = []
     digest = hashlib.sha256(dump(settings).encode())
-    customer_targets = _targets(settings, "customers", [c.targets for c in settings.customers], errors)
-    trunk_targets = _targets(settings, "trunks", [t.targets for t in settings.trunks], errors)
+    customer_targets = tuple(
+        _targets(settings, Side.CUSTOMERS, f"customers[{ordinal}]", customer, "", errors)
+        for ordinal, customer in enumerate(settings.customers)
+    )
+    trunk_targets = tuple(
+        _targets(settings, Side.CARRIERS, f"trunks[{ordinal}]", trunk, trunk.id, errors)
+        for ordinal, trunk in enumerate(settings.trunks)
+    )
     asn_table = _load_asn_table(settings, digest.update, errors)
     if errors or asn_table is None:
         raise ConfigErrors(errors)
@@ -88,30 +103,46 @@ def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:
 
 
 def _targets(
-    settings: Settings, section: str, groups: list[list[str]], errors: list[ConfigError]
-) -> tuple[tuple[Target, ...], ...]:
-    """Each group's targets by address. A host name is an error as long as nothing resolves names off the call path."""
-    side = Side.CUSTOMERS if section == "customers" else Side.CARRIERS
+    settings: Settings,
+    side: Side,
+    key: str,
+    owner: CustomerSettings | TrunkSettings,
+    trunk: str,
+    errors: list[ConfigError],
+) -> tuple[Target, ...]:
+    """The targets of one customer or trunk: each with its address, or with what DNS is to be asked."""
     offered = transports_of(settings.listeners.customers if side is Side.CUSTOMERS else settings.listeners.carriers)
-    compiled: list[tuple[Target, ...]] = []
-    for ordinal, group in enumerate(groups):
-        targets: list[Target] = []
-        for index, text in enumerate(group):
-            key = f"{section}[{ordinal}].targets[{index}]"
-            uri = parse_uri(text.encode())
-            address = numeric_address(uri)
-            transport = transport_of(uri)
-            if address is None:
-                text = f"{uri.host} is a name, and names are not resolved by this version; write its address"
-                errors.append(settings_error(settings, key, text))
-            elif transport not in offered:
-                text = f"no listener of the {side} side has {transport}; add it there, or choose {' or '.join(offered)}"
-                errors.append(settings_error(settings, key, text))
-            else:
-                is_fixed = uri.param(b"transport") is not None
-                targets.append(Target(text, Address(*address), transport, is_fixed))
-        compiled.append(tuple(targets))
+    compiled: list[Target] = []
+    for index, target in enumerate(owner.targets):
+        uri = parse_uri(target.uri.encode())
+        transport = transport_of(uri)
+        query = name_query(uri, side)
+        is_fixed = uri.param(b"transport") is not None
+        if transport not in offered and (is_fixed or query is None or query.port is not None):
+            text = f"no listener of the {side} side has {transport}; add it there, or choose {' or '.join(offered)}"
+            errors.append(settings_error(settings, f"{key}.targets[{index}]", text))
+            continue
+        compiled.append(
+            Target(
+                target.uri,
+                numeric_address(uri),
+                transport,
+                is_fixed,
+                query,
+                target.priority or index + 1,
+                target.weight,
+                target.drain,
+                _probe(owner.probe),
+                trunk,
+            )
+        )
     return tuple(compiled)
+
+
+def _probe(probe: ProbeSettings) -> Probe | None:
+    if not probe.interval_s:
+        return None
+    return Probe(probe.interval_s, probe.timeout_s, probe.up_after, probe.down_after)
 
 
 def _load_asn_table(

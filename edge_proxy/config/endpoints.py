@@ -44,6 +44,16 @@ def parse_advertised(text: str, default_port: int) -> Address:
     return Address(numeric or _checked_name(host), default_port if port is None else port)
 
 
+def parse_nameserver(text: str) -> Address:
+    """A numeric address, with or without a port; 53 is the default."""
+    example = "192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]"
+    host, port = _split(text, example)
+    numeric = _canonical(host)
+    if numeric is None or is_wildcard(numeric) or port == 0:
+        raise ValueError(f"{quote(text)} is no address of a name server; write one such as {example}")
+    return Address(numeric, 53 if port is None else port)
+
+
 def parse_target(text: str) -> Uri:
     """Where calls are sent: a SIP URI without a user."""
     example = 'write one such as "sip:192.0.2.20:5060" or "sip:sbc.example.net;transport=tcp"'

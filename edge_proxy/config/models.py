@@ -23,6 +23,7 @@ from edge_proxy.config.endpoints import (
     numeric_prefix,
     parse_advertised,
     parse_listen_address,
+    parse_nameserver,
     parse_target,
 )
 from edge_proxy.numbers.ownership import parse_range
@@ -48,6 +49,24 @@ def _checked_range(text: str) -> str:
 
 def _checked_target(text: str) -> str:
     parse_target(text)
+    return text
+
+
+def _target_of_text(value: object) -> object:
+    """A bare URI is a target with nothing else said of it."""
+    if isinstance(value, dict | TargetSettings):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - pydantic wants ValueError
+            f'{quote(str(value))} is no target; write a URI in quotes, such as "sip:192.0.2.20:5060", '
+            'or {uri: "sip:192.0.2.20:5060", weight: 2}'
+        )
+    parse_target(value)
+    return TargetSettings(uri=value)
+
+
+def _checked_nameserver(text: str) -> str:
+    parse_nameserver(text)
     return text
 
 
@@ -101,7 +120,8 @@ def _long_enough(days: object) -> object:
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Prefix = Annotated[str, AfterValidator(_checked_prefix)]
 NumberRange = Annotated[str, AfterValidator(_checked_range)]
-Target = Annotated[str, AfterValidator(_checked_target)]
+TargetUri = Annotated[str, AfterValidator(_checked_target)]
+Nameserver = Annotated[str, AfterValidator(_checked_nameserver)]
 ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
 FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_checked_path)]
 OfferedTransport = Annotated[Transport, Field(strict=False), BeforeValidator(_offered_transport)]
@@ -189,10 +209,32 @@ class LimitsSettings(Section):
     concurrent_calls: int | None = Field(default=None, ge=1, le=10_000_000)
 
 
+class TargetSettings(Section):
+    """One place that calls go to. `priority` None: its place in the list, 1 for the first."""
+
+    uri: TargetUri = Field(examples=['"sip:192.0.2.20:5060"'])
+    priority: int | None = Field(default=None, ge=1, le=65_535)
+    weight: int = Field(default=1, ge=0, le=65_535)
+    drain: bool = False
+
+
+Target = Annotated[TargetSettings, BeforeValidator(_target_of_text)]
+
+
+class ProbeSettings(Section):
+    """How targets are asked with OPTIONS whether they are there."""
+
+    interval_s: float = Field(default=30, ge=0, le=3600)
+    timeout_s: float = Field(default=4, gt=0, le=60)
+    up_after: int = Field(default=2, ge=1, le=100)
+    down_after: int = Field(default=3, ge=1, le=100)
+
+
 class CustomerSettings(Section):
     id: Token = Field(examples=["acme"])
     sources: list[Prefix] = Field(min_length=1, examples=['["192.0.2.0/28"]'])
     targets: list[Target] = Field(default=[], examples=['["sip:192.0.2.1:5060"]'])
+    probe: ProbeSettings = ProbeSettings(interval_s=0)
     country: Annotated[str, AfterValidator(_checked_region)] = Field(examples=["US"])
     numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
     limits: LimitsSettings = LimitsSettings()
@@ -213,7 +255,7 @@ def _numeric_targets(data: dict[str, object]) -> list[str]:
     targets = data.get("targets")
     if not isinstance(targets, list):
         return []
-    return list(dict.fromkeys(prefix for target in targets if (prefix := numeric_prefix(target))))
+    return list(dict.fromkeys(prefix for target in targets if (prefix := numeric_prefix(target.uri))))
 
 
 class TrunkSettings(Section):
@@ -221,6 +263,7 @@ class TrunkSettings(Section):
     targets: list[Target] = Field(min_length=1, examples=['["sip:203.0.113.10:5060"]'])
     sources: list[Prefix] = Field(default_factory=_numeric_targets, examples=['["203.0.113.8/29"]'])
     committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
+    probe: ProbeSettings = ProbeSettings()
 
     @property
     def prefixes(self) -> list[tuple[int, int, int]]:
@@ -276,6 +319,7 @@ class SipSettings(Section):
     max_header_bytes: int = Field(default=8192, ge=512, le=65_535)
     max_vias: int = Field(default=70, ge=2, le=255)
     max_breadth: int = Field(default=60, ge=0, le=10_000)
+    nameservers: list[Nameserver] = Field(default=[], max_length=8, examples=['["192.0.2.53"]'])
 
     @check_field("t2_ms")
     @classmethod
@@ -284,6 +328,11 @@ class SipSettings(Section):
         if value < t1_ms:
             raise ValueError(f"{value} is below t1_ms, {t1_ms}: retransmissions slow down from T1 to T2; write more")
         return value
+
+    @property
+    def nameserver_addresses(self) -> list[Address]:
+        """`nameservers` with their ports; none means those of the system."""
+        return [parse_nameserver(text) for text in self.nameservers]
 
     @property
     def limits(self) -> Limits:

@@ -260,7 +260,7 @@ class _Stage:
         ):
             for ordinal, targets in enumerate(groups):
                 for index, target in enumerate(targets):
-                    self._check_loopback(f"{section}[{ordinal}].targets[{index}]", parse_target(target).host)
+                    self._check_loopback(f"{section}[{ordinal}].targets[{index}]", parse_target(target.uri).host)
 
     def numbers(self, ordinal: int) -> Numbers:
         """The numbers that a customer calls as."""
@@ -284,7 +284,7 @@ class _Stage:
         """The one address a customer's peer calls from and is called at."""
         customer = self.settings.customers[ordinal]
         for target in customer.targets:
-            address = numeric_address(parse_target(target))
+            address = numeric_address(parse_target(target.uri))
             if address is not None and _is_in(address.host, customer.prefixes):
                 return address
         key = f"customers[{ordinal}]"
@@ -301,9 +301,9 @@ class _Stage:
     def carrier_seat(self) -> Address:
         """The first target of the first trunk."""
         trunk = self.settings.trunks[0]
-        address = numeric_address(parse_target(trunk.targets[0]))
+        address = numeric_address(parse_target(trunk.targets[0].uri))
         if address is None or not _is_in(address.host, trunk.prefixes):
-            text = f"the demo's carrier calls from its first target, {trunk.targets[0]}; let a source cover it"
+            text = f"the demo's carrier calls from its first target, {trunk.targets[0].uri}; let a source cover it"
             raise self.error("trunks[0].sources", text)
         return address
 

@@ -36,12 +36,15 @@ def test_default_file_is_the_demos() -> None:
     assert settings.node == "edge-1"
     assert str(settings.listeners.customers.address) == "127.0.0.1:5060"
     assert str(settings.listeners.carriers.address) == "127.0.0.1:5070"
-    assert [(one.id, one.sources, one.targets, one.country, one.numbers) for one in settings.customers] == [
+    assert [
+        (one.id, one.sources, [target.uri for target in one.targets], one.country, one.numbers)
+        for one in settings.customers
+    ] == [
         ("acme", ["127.0.0.2/32"], ["sip:127.0.0.2:5080"], "US", ["+12025550100-+12025550199"]),
         ("globex", ["127.0.0.3/32"], ["sip:127.0.0.3:5080"], "US", ["+13105550100-+13105550199"]),
         ("initech", ["127.0.0.4/32"], ["sip:127.0.0.4:5080"], "GB", ["+442079460000-+442079460999"]),
     ]
-    assert [(one.id, one.targets, one.committed_rate_bps) for one in settings.trunks] == [
+    assert [(one.id, [target.uri for target in one.targets], one.committed_rate_bps) for one in settings.trunks] == [
         ("carrier-a", ["sip:127.0.0.1:5090"], 100_000_000)
     ]
 
