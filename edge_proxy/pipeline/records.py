@@ -21,6 +21,10 @@ class EndCause(StrEnum):
     TIMED_OUT = "timed_out"
     COMPLETED = "completed"
     """A request that is no call (such as MESSAGE) was answered 2xx."""
+    SESSION_EXPIRED = "session_expired"
+    """No refresh came in its session interval (RFC 4028): its end was lost, and when it was is not known."""
+    MAX_DURATION = "max_duration"
+    """It asked for no session timer and outlasted what a call may: as above."""
 
 
 class Party(StrEnum):
@@ -59,9 +63,27 @@ class Ending:
     duration_s: float | None
     attempt: Attempt | None
     """None when another worker or an earlier life of this one saw the call begin."""
+    pdd_s: float | None = None
+    """Post-dial delay: from the INVITE to the first 18x, or to the answer when none came before it."""
+    q850: int | None = None
+    """The Q.850 cause that whoever ended it gave (RFC 3326)."""
+
+    @property
+    def ring_s(self) -> float | None:
+        """From the first 18x to the answer."""
+        return None if self.setup_s is None or self.pdd_s is None else self.setup_s - self.pdd_s
 
 
 Record = Attempt | Ending
+
+
+def make_id(wall: Wall, worker: int, serial: int) -> int:
+    """An evidence id: the second it was made in (32 bits), the worker (6) and the attempt's number there (26)."""
+    return int(wall) << 32 | (worker & 0x3F) << 26 | serial & 0x3FFFFFF
+
+
+def worker_of(evidence_id: int) -> int:
+    return evidence_id >> 26 & 0x3F
 
 
 def show_id(evidence_id: int) -> str:

@@ -1,0 +1,72 @@
+"""From an attempt to its numbered, counted verdict: what is recorded before anything leaves."""
+
+from __future__ import annotations
+
+from edge_proxy.addr import Wall
+from edge_proxy.pipeline.counters import Counters
+from edge_proxy.pipeline.judgement import judge
+from edge_proxy.pipeline.records import Attempt, make_id
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.parties import Customer, Mode, Source
+from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.uri import Uri
+from edge_proxy.traffic.ledger import LedgerRow
+
+
+class Decider:
+    """Decides the attempts of one worker, one after the other."""
+
+    __slots__ = ("_counters", "_next_serial", "_worker")
+
+    def __init__(self, worker: int, counters: Counters) -> None:
+        self._worker = worker
+        self._counters = counters
+        self._next_serial = 0
+
+    def decide(
+        self,
+        snapshot: Snapshot,
+        message: Message,
+        uri: Uri,
+        source: Source,
+        row: LedgerRow,
+        wall: Wall,
+        *,
+        has_evidence_room: bool,
+    ) -> tuple[Attempt, Customer | None]:
+        """The attempt with its verdict, and the customer it calls if it comes from a carrier.
+
+        `uri` is where it wants to go, `row` the ledger row of the AS it came from.
+        """
+        judgement = judge(snapshot, message, uri, source)
+        facts, verdict = judgement.facts, judgement.verdict
+        facts.body = b""  # read by the signals; not kept with the call
+        if not has_evidence_room and verdict.passes:
+            self._counters.evidence_unavailable += 1
+            if snapshot.refuses_without_evidence and not verdict.is_emergency:
+                verdict = _without_evidence(verdict)
+        responsible = judgement.responsible
+        customer = "" if responsible is None else responsible.id
+        self._next_serial += 1
+        evidence_id = make_id(wall, self._worker, self._next_serial)
+        mode = Mode.ENFORCE if responsible is None else responsible.mode
+        attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version)
+        self._counters.count_verdict(source.origin.side, verdict, customer)
+        row.calls_from += 1
+        if verdict.outcome is Outcome.ALLOWED:
+            row.allowed += 1
+        elif verdict.outcome is Outcome.REFUSED:
+            row.refused += 1
+        else:
+            row.monitored += 1
+        return attempt, judgement.callee
+
+
+def _without_evidence(verdict: Verdict) -> Verdict:
+    verdict.outcome = Outcome.REFUSED
+    verdict.reason = Reason.EVIDENCE_UNAVAILABLE
+    verdict.status = STATUS_OF[Reason.EVIDENCE_UNAVAILABLE]
+    verdict.rule = "evidence_available"
+    verdict.text = "no room to record the attempt"
+    return verdict
