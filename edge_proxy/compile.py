@@ -79,7 +79,8 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         version=digest.hexdigest()[:_HASH_CHARS],
         rulebook=rulebook,
         trunks=tuple(
-            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0) for ordinal, trunk in enumerate(settings.trunks)
+            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0, trunk.hide_topology)
+            for ordinal, trunk in enumerate(settings.trunks)
         ),
         customer_targets=customer_targets,
         trunk_targets=trunk_targets,
@@ -134,6 +135,7 @@ def _targets(
                 target.drain,
                 _probe(owner.probe),
                 trunk,
+                hides_topology=isinstance(owner, TrunkSettings) and owner.hide_topology,
             )
         )
     return tuple(compiled)

@@ -263,6 +263,7 @@ class TrunkSettings(Section):
     targets: list[Target] = Field(min_length=1, examples=['["sip:203.0.113.10:5060"]'])
     sources: list[Prefix] = Field(default_factory=_numeric_targets, examples=['["203.0.113.8/29"]'])
     committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
+    hide_topology: bool = False
     probe: ProbeSettings = ProbeSettings()
 
     @property
