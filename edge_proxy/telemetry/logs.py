@@ -19,11 +19,18 @@ from edge_proxy.policy.verdict import Outcome
 _PEER_TEXT_MAX: Final = 128
 _BURST: Final = 10
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
 def _serialize(event: dict[str, Any], **_: Any) -> bytes:
-    return _encoder.encode(event)
+    try:
+        return _encoder.encode(event)
+    except ValueError:  # text that is no UTF-8: a log line never raises
+        return _encoder.encode({key: _clean(value) for key, value in event.items()})
+
+
+def _clean(value: object) -> str:
+    return (value if isinstance(value, str) else repr(value)).encode("utf-8", "backslashreplace").decode()
 
 
 def set_up_logs() -> None:
@@ -32,6 +39,7 @@ def set_up_logs() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_serialize),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
@@ -75,6 +83,8 @@ class CallLog:
             final_status=ending.status,
             setup_s=_round(ending.setup_s),
             duration_s=_round(ending.duration_s),
+            pdd_s=_round(ending.pdd_s),
+            q850=ending.q850,
         )
 
 
