@@ -27,6 +27,7 @@ from edge_proxy.config.endpoints import (
     parse_target,
 )
 from edge_proxy.numbers.ownership import parse_range
+from edge_proxy.pipeline.session_timer import SMALLEST_INTERVAL_S
 from edge_proxy.sip.limits import Limits
 from edge_proxy.traffic.address_ranges import parse_prefix
 
@@ -320,6 +321,8 @@ class SipSettings(Section):
     max_header_bytes: int = Field(default=8192, ge=512, le=65_535)
     max_vias: int = Field(default=70, ge=2, le=255)
     max_breadth: int = Field(default=60, ge=0, le=10_000)
+    session_expires_s: int = Field(default=1800, ge=0, le=86_400)
+    max_call_s: int = Field(default=14_400, ge=60, le=604_800)
     nameservers: list[Nameserver] = Field(default=[], max_length=8, examples=['["192.0.2.53"]'])
 
     @check_field("t2_ms")
@@ -334,6 +337,16 @@ class SipSettings(Section):
     def nameserver_addresses(self) -> list[Address]:
         """`nameservers` with their ports; none means those of the system."""
         return [parse_nameserver(text) for text in self.nameservers]
+
+    @check_field("session_expires_s")
+    @classmethod
+    def _long_enough_to_refresh(cls, value: int) -> int:
+        if 0 < value < SMALLEST_INTERVAL_S:
+            raise ValueError(
+                f"{value} s is less than any session timer may be; write {SMALLEST_INTERVAL_S} or more, "
+                "or 0 to ask for none"
+            )
+        return value
 
     @property
     def limits(self) -> Limits:

@@ -92,6 +92,10 @@ class EndRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaul
     """From the INVITE to its final response; none when there was no final response."""
     duration_s: float | None = None
     """From the answer to the end; none when the call was not answered."""
+    pdd_s: float | None = None
+    """Post-dial delay, from the INVITE to the first 18x, or to the answer when none came; none when neither did."""
+    q850: int | None = None
+    """The Q.850 cause in the Reason header (RFC 3326) of the BYE, CANCEL or final response; none when it gave none."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -88,6 +88,8 @@ class Recorder:
             status=ending.status,
             setup_s=None if ending.setup_s is None else round(ending.setup_s, 6),
             duration_s=None if ending.duration_s is None else round(ending.duration_s, 6),
+            pdd_s=None if ending.pdd_s is None else round(ending.pdd_s, 6),
+            q850=ending.q850,
         )
 
     def _time(self, at: Wall) -> str:

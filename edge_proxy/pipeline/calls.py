@@ -1,23 +1,77 @@
-"""The calls that are up: what began here and has not ended. Counted from the calls themselves, so it cannot drift."""
+"""The calls that are up, by evidence id, and what is counted of them per side, customer, trunk and AS.
+
+Every call that begins here ends here: with its INVITE's final refusal, its BYE, or, when its end was lost, when its
+session expires (RFC 4028 §8.3) or it has lasted longer than any call may. Each event costs the same however many
+calls are up, and a call that has ended leaves nothing behind but integers.
+"""
 
 from __future__ import annotations
 
-from edge_proxy.addr import Address, Monotonic, Side, Wall
-from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party
+import heapq
+from collections import Counter, defaultdict
+from typing import Final
+
+from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
+from edge_proxy.pipeline.histogram import Histogram
+from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
 from edge_proxy.routing.dialog_token import DialogState
+
+DURATION_BOUNDS_S: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
+PDD_BOUNDS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0)
+
+_SLOT_S: Final = 10.0
+"""How fine the deadlines of calls are: a lost call is found up to this much late and never early."""
+_LONGEST_INTERVAL_S: Final = 7 * 86_400
+_MAX_UNSEEN: Final = 4096
+
+# The called side was reached and did not take the call: the network did its work (RFC 6076 §4.7, ITU-T E.425 NER).
+_EFFECTIVE_REFUSALS: Final = frozenset({480, 486, 600, 603})
+
+
+class Tally:
+    """Counts of one side, customer, trunk or AS. ASR is answered / attempted, NER effective / attempted, ACD
+    talk_ms / the answered calls that are over."""
+
+    __slots__ = ("active", "answered", "attempted", "effective", "talk_ms")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.attempted = 0
+        self.answered = 0
+        self.effective = 0
+        self.talk_ms = 0
 
 
 class Call:
     """One attempt that was let through, from its verdict to its end. Addresses are where each side really is."""
 
-    __slots__ = ("answered_at", "attempt", "callee", "caller", "started_at")
+    __slots__ = (
+        "answered_at",
+        "attempt",
+        "callee",
+        "caller",
+        "deadline_slot",
+        "interval_s",
+        "is_call",
+        "ringing_at",
+        "started_at",
+        "tallies",
+        "trunk",
+    )
 
     def __init__(self, attempt: Attempt, started_at: Monotonic, caller: Address) -> None:
         self.attempt = attempt
+        self.is_call = attempt.facts.method == "INVITE"
         self.started_at = started_at
+        self.ringing_at: Monotonic | None = None
         self.answered_at: Monotonic | None = None
         self.caller = caller
         self.callee: Address | None = None
+        self.trunk = ""
+        self.interval_s = 0
+        """The session interval that the last 2xx set (RFC 4028); 0: none."""
+        self.deadline_slot = -1
+        self.tallies: list[Tally] = []
 
     @property
     def caller_side(self) -> Side:
@@ -25,39 +79,139 @@ class Call:
 
 
 class CallBook:
-    """Live calls by evidence id."""
+    """Live calls. `max_call_s` bounds one without a session timer, `grace_s` is what a late BYE is waited for."""
 
-    __slots__ = ("_calls", "ended")
+    __slots__ = (
+        "_calls",
+        "_first_id",
+        "_grace_s",
+        "_max_call_s",
+        "_slots",
+        "_ticks",
+        "_unseen",
+        "asns",
+        "customers",
+        "durations",
+        "ended",
+        "post_dial_delays",
+        "sides",
+        "trunks",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, max_call_s: float = 14_400.0, grace_s: float = 32.0) -> None:
+        self._max_call_s = max_call_s
+        self._grace_s = grace_s
         self._calls: dict[int, Call] = {}
+        self._slots: dict[int, dict[int, Call]] = {}
+        self._ticks: list[int] = []
+        self._first_id = -1
+        self._unseen: dict[int, None] = {}
         self.ended: dict[tuple[Side, EndCause], int] = {(side, cause): 0 for side in Side for cause in EndCause}
+        self.sides: dict[Side, Tally] = {side: Tally() for side in Side}
+        self.customers: defaultdict[str, Tally] = defaultdict(Tally)
+        self.trunks: defaultdict[str, Tally] = defaultdict(Tally)
+        self.asns: defaultdict[Asn, Tally] = defaultdict(Tally)
+        self.durations: dict[Side, Histogram] = {side: Histogram(DURATION_BOUNDS_S) for side in Side}
+        self.post_dial_delays: dict[Side, Histogram] = {side: Histogram(PDD_BOUNDS_S) for side in Side}
 
-    def begin(self, attempt: Attempt, now: Monotonic, caller: Address) -> Call:
-        call = Call(attempt, now, caller)
-        self._calls[attempt.evidence_id] = call
-        return call
+    def __len__(self) -> int:
+        return len(self._calls)
 
     def find(self, evidence_id: int) -> Call | None:
         return self._calls.get(evidence_id)
 
     def active(self, side: Side) -> int:
         """Calls up now that this side began."""
-        return sum(call.caller_side is side for call in list(self._calls.values()))
+        return self.sides[side].active
 
-    def __len__(self) -> int:
-        return len(self._calls)
+    def active_of(self, customer: str) -> int:
+        """Calls up now that are booked on this customer, in either direction."""
+        tally = self.customers.get(customer)
+        return 0 if tally is None else tally.active
+
+    def begin(self, attempt: Attempt, now: Monotonic, caller: Address) -> Call:
+        """An attempt was let through. A request that is no call (such as MESSAGE) is kept here too, and not tallied."""
+        call = Call(attempt, now, caller)
+        if self._first_id < 0:
+            self._first_id = attempt.evidence_id
+        self._calls[attempt.evidence_id] = call
+        self._set_deadline(call, now + self._max_call_s + self._grace_s)
+        if call.is_call:
+            origin = attempt.facts.source.origin
+            self._count_in(call, self.sides[origin.side])
+            self._count_in(call, self.asns[origin.asn])
+            if attempt.customer:
+                self._count_in(call, self.customers[attempt.customer])
+            if origin.trunk is not None:
+                self.use_trunk(call, origin.trunk.id)
+        return call
+
+    def use_trunk(self, call: Call, trunk: str) -> None:
+        """The call goes by this trunk now: the first one, or another after the first failed it."""
+        if not call.is_call or trunk == call.trunk or call.attempt.evidence_id not in self._calls:
+            return
+        if call.trunk:
+            before = self.trunks[call.trunk]
+            before.active -= 1
+            call.tallies.remove(before)
+        call.trunk = trunk
+        if trunk:
+            self._count_in(call, self.trunks[trunk])
+
+    def ring(self, call: Call, now: Monotonic) -> None:
+        """The first sign from the called side (18x) ends the post-dial delay; later ones change nothing."""
+        if call.ringing_at is None and call.is_call:
+            call.ringing_at = now
+            self.post_dial_delays[call.caller_side].observe(now - call.started_at)
+
+    def answer(self, call: Call, interval_s: int, now: Monotonic) -> None:
+        """A 2xx to the INVITE went back; `interval_s` is the session interval it sets, 0 for none."""
+        if call.attempt.evidence_id not in self._calls:
+            return
+        if call.answered_at is None:
+            self.ring(call, now)  # answered without a sign before: that was the whole delay (RFC 6076 §4.3.1)
+            call.answered_at = now
+            for tally in call.tallies:
+                tally.answered += 1
+                tally.effective += 1
+        self.refresh(call, interval_s, now)
+
+    def refresh(self, call: Call, interval_s: int, now: Monotonic) -> None:
+        """A 2xx shows that the call is alive, and sets when it is believed dead unless there is another (§8.2)."""
+        if call.attempt.evidence_id not in self._calls:
+            return
+        call.interval_s = min(interval_s, _LONGEST_INTERVAL_S)
+        self._set_deadline(call, now + (call.interval_s or self._max_call_s) + self._grace_s)
 
     def end(
-        self, call: Call, cause: EndCause, ended_by: Party, status: int, now: Monotonic, wall: Wall
+        self,
+        call: Call,
+        cause: EndCause,
+        ended_by: Party,
+        status: int,
+        now: Monotonic,
+        wall: Wall,
+        q850: int | None = None,
     ) -> Ending | None:
         """The ending of a call; None when it has ended before."""
         attempt = call.attempt
         if self._calls.pop(attempt.evidence_id, None) is None:
             return None
+        self._clear_deadline(call)
         side = call.caller_side
         self.ended[side, cause] += 1
-        answered = call.answered_at
+        answered, ringing = call.answered_at, call.ringing_at
+        duration_s = None if answered is None else now - answered
+        is_effective = answered is None and (
+            status in _EFFECTIVE_REFUSALS or (ringing is not None and cause in {EndCause.CANCELLED, EndCause.TIMED_OUT})
+        )
+        for tally in call.tallies:
+            tally.active -= 1
+            tally.effective += is_effective
+            if duration_s is not None:
+                tally.talk_ms += int(duration_s * 1000)
+        if duration_s is not None:
+            self.durations[side].observe(duration_s)
         return Ending(
             evidence_id=attempt.evidence_id,
             at=wall,
@@ -68,19 +222,33 @@ class CallBook:
             ended_by=ended_by,
             status=status,
             setup_s=None if answered is None else answered - call.started_at,
-            duration_s=None if answered is None else now - answered,
+            duration_s=duration_s,
             attempt=attempt,
+            pdd_s=None if ringing is None else ringing - call.started_at,
+            q850=q850,
         )
 
-    def hang_up(self, call: Call, by: Party, now: Monotonic, wall: Wall) -> Ending | None:
+    def hang_up(self, call: Call, by: Party, now: Monotonic, wall: Wall, q850: int | None = None) -> Ending | None:
         """A BYE came for this call."""
-        return self.end(call, EndCause.BYE, by, 200, now, wall)
+        return self.end(call, EndCause.BYE, by, 200, now, wall, q850)
 
-    def end_unseen(self, state: DialogState, call_id: str, ended_by: Party, wall: Wall) -> Ending:
-        """The ending of a call that this worker never saw begin, from what its dialog token says."""
+    def end_unseen(
+        self, state: DialogState, call_id: str, ended_by: Party, wall: Wall, q850: int | None = None
+    ) -> Ending | None:
+        """The ending of a call that an earlier life of this worker saw begin, from what its dialog token says.
+
+        None when it began in this life, so that it has ended already (both sides hung up at once, or the BYE came
+        after we gave the call up), or when this was said before.
+        """
+        evidence_id = state.evidence_id
+        if self._began_here(evidence_id) or evidence_id in self._unseen:
+            return None
+        if len(self._unseen) >= _MAX_UNSEEN:
+            del self._unseen[next(iter(self._unseen))]
+        self._unseen[evidence_id] = None
         self.ended[state.caller_side, EndCause.BYE] += 1
         return Ending(
-            evidence_id=state.evidence_id,
+            evidence_id=evidence_id,
             at=wall,
             call_id=call_id,
             customer=state.customer,
@@ -91,4 +259,58 @@ class CallBook:
             setup_s=None,
             duration_s=max(0.0, wall - state.started_s),
             attempt=None,
+            q850=q850,
         )
+
+    def next_deadline(self) -> Monotonic | None:
+        """When `expire` must be called at the latest; None when no call is up."""
+        return Monotonic(self._ticks[0] * _SLOT_S) if self._ticks else None
+
+    def expire(self, now: Monotonic, wall: Wall) -> list[Ending]:
+        """End the calls whose session expired or that lasted too long: in our books only, nobody is sent a BYE."""
+        endings: list[Ending] = []
+        ticks = self._ticks
+        while ticks and ticks[0] * _SLOT_S <= now:
+            for call in self._slots.pop(heapq.heappop(ticks)).values():
+                cause = EndCause.SESSION_EXPIRED if call.interval_s else EndCause.MAX_DURATION
+                status = 408 if call.answered_at is None else 200
+                ending = self.end(call, cause, Party.PROXY, status, now, wall)
+                if ending is not None:
+                    endings.append(ending)
+        return endings
+
+    def is_reconciled(self) -> bool:
+        """Whether every tally of calls that are up is what counting the calls themselves gives."""
+        live = Counter(id(tally) for call in self._calls.values() for tally in call.tallies)
+        tallies = (*self.sides.values(), *self.customers.values(), *self.trunks.values(), *self.asns.values())
+        return all(tally.active == live[id(tally)] for tally in tallies) and sum(
+            len(slot) for slot in self._slots.values()
+        ) == len(self._calls)
+
+    def _count_in(self, call: Call, tally: Tally) -> None:
+        tally.attempted += 1
+        tally.active += 1
+        call.tallies.append(tally)
+
+    def _began_here(self, evidence_id: int) -> bool:
+        """Evidence ids begin with the second they were made in and name the worker (see records.py)."""
+        first = self._first_id
+        return 0 <= first <= evidence_id and worker_of(first) == worker_of(evidence_id)
+
+    def _set_deadline(self, call: Call, at: float) -> None:
+        tick = int(at / _SLOT_S) + 1
+        if tick == call.deadline_slot:
+            return
+        self._clear_deadline(call)
+        call.deadline_slot = tick
+        slot = self._slots.get(tick)
+        if slot is None:
+            slot = self._slots[tick] = {}
+            heapq.heappush(self._ticks, tick)
+        slot[call.attempt.evidence_id] = call
+
+    def _clear_deadline(self, call: Call) -> None:
+        """Take it back. An emptied slot stays until it is due: there is one for every ten seconds ahead at most."""
+        slot = self._slots.get(call.deadline_slot)
+        if slot is not None:
+            slot.pop(call.attempt.evidence_id, None)

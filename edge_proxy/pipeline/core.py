@@ -14,16 +14,15 @@ from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
-from edge_proxy.pipeline.judgement import judge
+from edge_proxy.pipeline.deciding import Decider
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
-from edge_proxy.pipeline.records import Attempt, Party, Record, show_id
+from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record, show_id
+from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
-from edge_proxy.policy.parties import Customer, Mode, Source
-from edge_proxy.policy.verdict import STATUS_OF, Reason, Verdict
-from edge_proxy.policy.verdict import Outcome as VerdictOutcome
+from edge_proxy.policy.parties import Source
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
@@ -34,14 +33,15 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
+from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
-from edge_proxy.sip.uri import Uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.keys import server_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.timers import TimerSettings
 
 _SHORTEST_SIP_BYTES: Final = 16
+_MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 
 
@@ -64,6 +64,10 @@ class PipelineSettings(NamedTuple):
     """32 random bytes, kept over restarts: signs dialog tokens and keys branches and tags."""
     max_breadth: int = 60
     """The largest Max-Breadth that a request leaves with (RFC 5393 §5.3.3); 0 leaves the header alone."""
+    session_expires_s: int = 1800
+    """The session interval that calls are asked to agree on (RFC 4028 §8.1); 0 asks for none."""
+    max_call_s: int = 14_400
+    """How long a call without a session timer is believed to be up."""
 
 
 class Pipeline:
@@ -74,7 +78,7 @@ class Pipeline:
         self.snapshot = snapshot
         self.counters = Counters()
         self.ledger = TrafficLedger()
-        self.calls = CallBook()
+        self.calls = CallBook(settings.max_call_s, settings.timers.timeout_s)
         self.wall_offset_s = 0.0
         self.has_evidence_room = True
         self._records: list[Record] = []
@@ -87,7 +91,7 @@ class Pipeline:
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
-        self._next_serial = 0
+        self._decider = Decider(settings.worker, self.counters)
         self._use_targets(snapshot, None)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
@@ -154,14 +158,20 @@ class Pipeline:
 
     def next_timer(self) -> Monotonic | None:
         """When `handle_timer` must be called at the latest; None when nothing is waiting."""
-        deadlines = self.layer.next_deadline(), self._proxy.next_deadline(), self.prober.next_deadline()
+        deadlines = (
+            self.layer.next_deadline(),
+            self._proxy.next_deadline(),
+            self.prober.next_deadline(),
+            self.calls.next_deadline(),
+        )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timer(self, now: Monotonic) -> None:
-        """Let time pass: retransmissions, time-outs, probes."""
+        """Let time pass: retransmissions, time-outs, probes, calls whose end was lost."""
         self._proxy.wall_offset_s = self.wall_offset_s
         self._proxy.handle_timer(now)
         self.prober.handle_timer(now)
+        self._proxy.endings.extend(self.calls.expire(now, self._wall(now)))
 
     def collect(self) -> Output:
         """What has to be recorded and sent since the last call."""
@@ -300,7 +310,7 @@ class Pipeline:
         self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tag(key)), now)
         if invite.user is not None:
             reasons = [line for line, kind in zip(message.lines, message.kinds, strict=True) if kind == grammar.REASON]
-            self._proxy.cancel(invite.user, reasons, now)
+            self._proxy.cancel(invite.user, reasons, now, q850_cause(message))
         return Disposition.ANSWERED, Cause.CANCEL
 
     def _in_dialog(
@@ -345,8 +355,16 @@ class Pipeline:
             hop = hops[0]
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
+        if message.method == grammar.METHOD_INVITE and is_too_short(message):
+            self._answer(received, source, listener, 422, extra=[_MIN_SE])
+            return Disposition.ANSWERED, Cause.SESSION_TOO_SHORT
         server = self._open_server(received, key, source, listener)
         context = ForwardContext(server, message, routed, hops, (), None, self._tag(key), crossing)
+        if message.method in REFRESHES:
+            # Before the call is answered there is no session whose life an UPDATE could prolong.
+            is_early = call is not None and call.answered_at is None
+            context.offer = ask_for_timer(message, 0 if is_early else self.settings.session_expires_s)
+            context.dialog_call = call
         server.user = context
         if message.method == grammar.METHOD_BYE:
             self._end_call(state, call, message, Party.CALLER if from_caller else Party.CALLEE, now)
@@ -354,11 +372,11 @@ class Pipeline:
         return Disposition.FORWARDED, None
 
     def _end_call(self, state: DialogState, call: Call | None, bye: Message, by: Party, now: Monotonic) -> None:
-        wall = self._wall(now)
+        wall, q850 = self._wall(now), q850_cause(bye)
         if call is None:
-            self._records.append(self.calls.end_unseen(state, bye.call_id.decode("utf-8", "replace"), by, wall))
-            return
-        ending = self.calls.hang_up(call, by, now, wall)
+            ending = self.calls.end_unseen(state, bye.call_id.decode("utf-8", "replace"), by, wall, q850)
+        else:
+            ending = self.calls.hang_up(call, by, now, wall, q850)
         if ending is not None:
             self._records.append(ending)
 
@@ -374,12 +392,25 @@ class Pipeline:
     ) -> Outcome:
         """A request that begins something: decide, record, then refuse it or send it on."""
         uri = routed.next_hop
-        attempt, callee = self._decide(message, uri, source, listener, peer, now)
+        attempt, callee = self._decider.decide(
+            self.snapshot,
+            message,
+            uri,
+            Source(peer.origin, source, listener.transport),
+            peer.row,
+            self._wall(now),
+            has_evidence_room=self.has_evidence_room,
+        )
+        self._records.append(attempt)
         server = self._open_server(message, key, source, listener)
         verdict = attempt.verdict
         if not verdict.passes:
             self._refuse(server, message, attempt, key, now)
             return Disposition.ANSWERED, Cause.REFUSED
+        is_invite = message.method == grammar.METHOD_INVITE
+        if is_invite and not verdict.is_emergency and is_too_short(message):
+            self._turn_back(server, message, attempt, source, 422, [_MIN_SE], now)
+            return Disposition.ANSWERED, Cause.SESSION_TOO_SHORT
         hops, pause_s = self.targets.hops_for_attempt(
             listener.side.other,
             None if callee is None else callee.ordinal,
@@ -390,8 +421,7 @@ class Pipeline:
         )
         if not hops:
             status, extra = (503, [b"Retry-After: %d" % (pause_s + 1)]) if pause_s else (480, [])
-            data = build_response(message, status, to_tag=self._tag(key), extra=extra)
-            self.layer.respond(server, status, data, now)
+            self._turn_back(server, message, attempt, source, status, extra, now)
             return Disposition.ANSWERED, Cause.OVERLOADED if pause_s else Cause.NO_TARGET
         call = self.calls.begin(attempt, now, source)
         added: Sequence[bytes] = ()
@@ -404,39 +434,29 @@ class Pipeline:
             crossing = self._veil.accept_request(message, listener, added)
             added = crossing.added
         context = ForwardContext(server, message, routed, hops, added, call, self._tag(key), crossing)
+        if is_invite:
+            context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context
         self._proxy.forward(context, now)
         return Disposition.FORWARDED, None
 
-    def _decide(
-        self, message: Message, uri: Uri, source: Address, listener: Listener, peer: Peer, now: Monotonic
-    ) -> tuple[Attempt, Customer | None]:
-        """The verdict on an attempt, counted and recorded before anything leaves."""
-        judgement = judge(self.snapshot, message, uri, Source(peer.origin, source, listener.transport))
-        facts, verdict = judgement.facts, judgement.verdict
-        facts.body = b""  # read by the signals; not kept with the call
-        if not self.has_evidence_room and verdict.passes:
-            self.counters.evidence_unavailable += 1
-            if self.snapshot.refuses_without_evidence and not verdict.is_emergency:
-                verdict = _without_evidence(verdict)
-        responsible = judgement.responsible
-        customer = "" if responsible is None else responsible.id
-        self._next_serial += 1
-        wall = self._wall(now)
-        evidence_id = int(wall) << 32 | (self.settings.worker & 0x3F) << 26 | self._next_serial & 0x3FFFFFF
-        mode = Mode.ENFORCE if responsible is None else responsible.mode
-        attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, self.snapshot.version)
-        self.counters.count_verdict(listener.side, verdict, customer)
-        row = peer.row
-        row.calls_from += 1
-        if verdict.outcome is VerdictOutcome.ALLOWED:
-            row.allowed += 1
-        elif verdict.outcome is VerdictOutcome.REFUSED:
-            row.refused += 1
-        else:
-            row.monitored += 1
-        self._records.append(attempt)
-        return attempt, judgement.callee
+    def _turn_back(
+        self,
+        server: ServerTransaction[ForwardContext],
+        message: Message,
+        attempt: Attempt,
+        source: Address,
+        status: int,
+        extra: Sequence[bytes],
+        now: Monotonic,
+    ) -> None:
+        """An attempt that was let through goes nowhere: it is answered, and its end recorded like any other."""
+        data = build_response(message, status, to_tag=self._tag(server.key), extra=extra)
+        self.layer.respond(server, status, data, now)
+        call = self.calls.begin(attempt, now, source)
+        ending = self.calls.end(call, EndCause.REJECTED, Party.PROXY, status, now, self._wall(now))
+        if ending is not None:
+            self._records.append(ending)
 
     def _refuse(
         self,
@@ -494,12 +514,3 @@ def _reply_address(message: Message, source: Address, listener: Listener) -> Add
     if listener.transport is not Transport.UDP:
         return source
     return None if message.via is None else response_address(message.via, source)
-
-
-def _without_evidence(verdict: Verdict) -> Verdict:
-    verdict.outcome = VerdictOutcome.REFUSED
-    verdict.reason = Reason.EVIDENCE_UNAVAILABLE
-    verdict.status = STATUS_OF[Reason.EVIDENCE_UNAVAILABLE]
-    verdict.rule = "evidence_available"
-    verdict.text = "no room to record the attempt"
-    return verdict

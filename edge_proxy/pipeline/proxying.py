@@ -13,12 +13,14 @@ from edge_proxy.addr import Monotonic, Transport, Wall
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.records import EndCause, Ending, Party
+from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
 from edge_proxy.routing.forward import Routed, branch_of, forwarded_request, forwarded_response, retarget, via_line
 from edge_proxy.routing.topology import Crossing, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
 from edge_proxy.transaction.layer import ClientTransaction, ServerTransaction, TransactionLayer
@@ -42,11 +44,14 @@ class ForwardContext:
         "cancel_lines",
         "client",
         "crossing",
+        "dialog_call",
         "has_sent_cancel",
         "hop",
         "hops",
         "is_cancelled",
         "is_invite",
+        "offer",
+        "q850",
         "request",
         "routed",
         "server",
@@ -79,6 +84,11 @@ class ForwardContext:
         self.is_cancelled = False
         self.has_sent_cancel = False
         self.cancel_lines: Sequence[bytes] = ()
+        self.q850: int | None = None
+        self.offer: SessionOffer | None = None
+        """What a request that sets up or refreshes a session asked for; None for any other."""
+        self.dialog_call: Call | None = None
+        """The call that a request inside its dialog refreshes; `call` is one that the request began."""
         self.timer_c_at = Monotonic(0.0)
         self.crossing = crossing
         """What the responses need in a call whose topology is hidden; None in any other."""
@@ -156,12 +166,13 @@ class Proxy:
             return self._pass_provisional(context, response, now)
         return self._pass_final(context, response, now)
 
-    def cancel(self, context: ForwardContext, extra: Sequence[bytes], now: Monotonic) -> None:
+    def cancel(self, context: ForwardContext, extra: Sequence[bytes], now: Monotonic, q850: int | None = None) -> None:
         """The caller gave up (§16.10): tell the far end, at once or as soon as it has said that it is there (§9.1)."""
         if context.is_cancelled or context.request is None:
             return
         context.is_cancelled = True
         context.cancel_lines = extra
+        context.q850 = q850
         client = context.client
         if client is not None and client.state is State.PROCEEDING:
             self._send_cancel(context, client, now)
@@ -226,6 +237,8 @@ class Proxy:
             self._wheel.start(context.timer_c_at, context, _TIMER_C)
         if context.call is not None:
             context.call.callee = hop.address
+            if hop.target is not None and hop.target.trunk:
+                self._calls.use_trunk(context.call, hop.target.trunk)
 
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
@@ -254,6 +267,8 @@ class Proxy:
         if response.status == 100 or context.request is None or not context.is_invite:
             # To a non-INVITE nothing but 100 may be said before the final response (RFC 4320 §4.1).
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+        if context.call is not None and 180 <= response.status < 190:
+            self._calls.ring(context.call, now)
         self._layer.respond(context.server, response.status, _as_returned(context, response), now)
         return Disposition.FORWARDED, None
 
@@ -270,12 +285,13 @@ class Proxy:
                 self._layer.stay_silent(context.server, now)
                 self._finish(context, EndCause.TIMED_OUT, Party.PROXY, status, now)
                 return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+        if status < 300 and context.offer is not None:
+            self._settle_session(context, context.offer, response, now)
+        elif status >= 300 and context.q850 is None:
+            context.q850 = q850_cause(response)
         self._layer.respond(context.server, status, _as_returned(context, response), now)
-        call = context.call
         if status < 300 and context.is_invite:
             context.request = context.routed = None
-            if call is not None and call.answered_at is None:
-                call.answered_at = now
         elif status < 300:
             self._finish(context, EndCause.COMPLETED, Party.CALLEE, status, now)
         elif context.is_cancelled:
@@ -283,6 +299,14 @@ class Proxy:
         else:
             self._finish(context, EndCause.REJECTED, Party.CALLEE, status, now)
         return Disposition.FORWARDED, None
+
+    def _settle_session(self, context: ForwardContext, offer: SessionOffer, response: Message, now: Monotonic) -> None:
+        """A 2xx begins a call or keeps one alive, for as long as it says (RFC 4028 §8.2)."""
+        interval_s = settle_session(response, offer)
+        if context.call is not None:
+            self._calls.answer(context.call, interval_s, now)
+        elif context.dialog_call is not None:
+            self._calls.refresh(context.dialog_call, interval_s, now)
 
     def _observe_final(self, hop: Hop, response: Message, now: Monotonic) -> None:
         if response.status != 503:
@@ -308,8 +332,8 @@ class Proxy:
             return
         self._counters.timer_c_fired += 1
         client = context.client
-        if client is None or context.has_sent_cancel:
-            # The far end had its time to answer a CANCEL too: the branch is dead (§9.1).
+        if client is None or context.has_sent_cancel or client.state is not State.PROCEEDING:
+            # It had its time to answer a CANCEL too (§9.1), or has not said a word that one could follow: it is dead.
             if client is not None:
                 self._layer.give_up(client)
             self._answer_408(context, now)
@@ -346,7 +370,7 @@ class Proxy:
         context.request = context.routed = None
         if context.call is not None:
             wall = Wall(now + self.wall_offset_s)
-            ending = self._calls.end(context.call, cause, by, status, now, wall)
+            ending = self._calls.end(context.call, cause, by, status, now, wall, context.q850)
             if ending is not None:
                 self.endings.append(ending)
 
