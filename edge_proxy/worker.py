@@ -24,12 +24,14 @@ from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.routing.names import Names
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
 from edge_proxy.transport.port import Port
+from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
 from edge_proxy.transport.stream import StreamPort, StreamSettings
 from edge_proxy.transport.tls import TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
@@ -39,6 +41,8 @@ _GC_THRESHOLD: Final = 50_000
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
 _DRAIN_S: Final = 5.0
+_FIRST_NAMES_S: Final = 2.0
+"""How long a start or a reload waits for the addresses of targets; the service does not depend on them."""
 
 
 class Worker:
@@ -63,6 +67,11 @@ class Worker:
         self._recorder = Recorder(self._journal, settings.node, number)
         self._pipeline: Pipeline | None = None
         self._driver: Driver | None = None
+        self.names = NameResolver(
+            ResolverSettings(nameservers=settings.sip.nameserver_addresses),
+            {Side.CUSTOMERS: _reach(settings.listeners.customers), Side.CARRIERS: _reach(settings.listeners.carriers)},
+            self._use_names,
+        )
         self._stopping = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
 
@@ -127,12 +136,14 @@ class Worker:
             self._driver = Driver(self._pipeline, self._ports, self._keep)
             self.state.snapshot_loaded_at = time.time()
             telemetry = TelemetryServer(
+            self._driver.want_names = self.names.want
                 self.settings.telemetry.address, build_registry(self), lambda: self.state.is_ready
             )
             metrics_at = _start_telemetry(telemetry, self.settings)
             self._journal.start()
             await self._driver.start(self._on_bug)
             for number in (signal.SIGTERM, signal.SIGINT):
+            await self._find_targets(self._snapshot)
                 loop.add_signal_handler(number, self._stopping.set)
             loop.add_signal_handler(signal.SIGHUP, self._start_reload)
             _settle_memory()
@@ -147,6 +158,7 @@ class Worker:
             await self._drain()
             self._driver.stop()
         finally:
+            self.names.stop()
             if telemetry is not None:
                 telemetry.stop()
             for port, _ in self._ports:
@@ -241,7 +253,10 @@ class Worker:
                 self._log.error("reload refused", error=line, snapshot=self.pipeline.snapshot.version)
             return
         before = self.pipeline.snapshot.version
-        self.pipeline.use_snapshot(snapshot)
+        await self._find_targets(snapshot, self.pipeline.snapshot)
+        if self._driver is not None:
+            self._driver.use_snapshot(snapshot)
+        self.names.follow(snapshot.target_names)
         self.settings = settings
         self._call_log = CallLog(settings.telemetry.call_log)
         self.state.reloads["ok"] += 1
@@ -250,6 +265,25 @@ class Worker:
 
     def _check_unchanged(self, settings: Settings) -> None:
         """Sockets, files and timers are made once: a reload that changes them is refused rather than half done."""
+    async def _find_targets(self, *snapshots: Snapshot) -> None:
+        """Look up the names of targets, and wait a moment for them, so that the first call finds its way."""
+        self.names.follow(query for snapshot in snapshots for query in snapshot.target_names)
+        if not await self.names.first_answers(_FIRST_NAMES_S):
+            self._log.warning("DNS has not told the addresses of all targets yet")
+
+    def _use_names(self, names: Names) -> None:
+        for port, listener in self._ports:
+            if isinstance(port, StreamPort) and listener.transport is Transport.TLS:
+                port.server_names = {
+                    endpoint.address: query.host
+                    for query, endpoints in names.items()
+                    if query.side is listener.side
+                    for endpoint in endpoints
+                    if endpoint.transport is Transport.TLS
+                }
+        if self._driver is not None:
+            self._driver.use_names(names)
+
         fixed = ("node", "data_dir", "workers", "listeners", "sip", "admin")
         errors = [
             settings_error(settings, key, "changes only with a restart; put the old value back or restart")
@@ -299,6 +333,10 @@ def _timers(settings: Settings) -> TimerSettings:
 
 def _advertised(listener: ListenerSettings, bound: Address) -> Address:
     """What peers are told; a port of 0 in the configuration becomes the one the system gave."""
+def _reach(listener: ListenerSettings) -> Reach:
+    return Reach(transports_of(listener), ["AAAA" if ":" in listener.address.host else "A"])
+
+
     advertised = listener.advertised
     return Address(advertised.host, advertised.port or bound.port)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edge_proxy.addr import Side
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
+from edge_proxy.routing.names import NameQuery
 from edge_proxy.routing.targets import Target
 from edge_proxy.sip.limits import Limits
 from edge_proxy.traffic.address_ranges import RangeMap
@@ -32,6 +33,12 @@ class Snapshot:
     @property
     def customers(self) -> tuple[Customer, ...]:
         return self.rulebook.customers
+
+    @property
+    def target_names(self) -> set[NameQuery]:
+        """The names that targets are given by."""
+        groups = (*self.customer_targets, *self.trunk_targets)
+        return {target.query for group in groups for target in group if target.query is not None}
 
     def origin_of(self, host: str, side: Side) -> Origin:
         """Who sends from this address to a listener of this side."""

@@ -6,7 +6,7 @@ request reads the table and goes on, whatever it finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Side, Transport
@@ -44,6 +44,10 @@ class Names:
     def find(self, query: NameQuery) -> tuple[Endpoint, ...] | None:
         """The endpoints of a name; empty when it has none; None when nothing has been heard about it yet."""
         return self._answers.get(query)
+
+    def items(self) -> Iterable[tuple[NameQuery, tuple[Endpoint, ...]]]:
+        """Every name with its endpoints."""
+        return self._answers.items()
 
     def __len__(self) -> int:
         return len(self._answers)

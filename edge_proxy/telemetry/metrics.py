@@ -1,7 +1,7 @@
 """Every metric, declared once and read from the worker's plain integers when Prometheus asks.
 
-Labels come from closed sets (reasons, causes, sides), from the configuration (customers, trunks) or are bounded
-(ASNs: see traffic/ledger.py). Never an IP address, a number, a Call-ID or a URI.
+Labels come from closed sets (reasons, causes, sides), from the configuration (customers, trunks and their targets) or
+are bounded (ASNs: see traffic/ledger.py). Never an address, a number, a Call-ID or a URI that a peer wrote.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edge_proxy.addr import Asn, Side, Transport
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.counters import DISPOSITION_OF
 from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
+from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 _MAX_CUSTOMER_LABELS: Final = 500
 
@@ -96,6 +97,8 @@ class ScrapeSource(Protocol):
     @property
     def delay_bounds_s(self) -> tuple[float, ...]: ...
     @property
+    def names(self) -> NameStats: ...
+    @property
     def max_asn_labels(self) -> int: ...
     @property
     def engine(self) -> str: ...
@@ -131,6 +134,8 @@ class WorkerCollector(Collector):
         yield from self._evidence()
         yield from self._data()
         yield from self._sockets()
+        yield from target_families(self._source.pipeline)
+        yield from name_families(self._source.names)
 
     def _health(self) -> Iterator[Metric]:
         source = self._source

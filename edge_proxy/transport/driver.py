@@ -10,12 +10,14 @@ import asyncio
 import bisect
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from edge_proxy.addr import Address, Listener, Monotonic
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.records import Record
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.transport.port import Port, Received
 
 _CLOCK_CHECK_S: Final = 1.0
@@ -51,6 +53,8 @@ class Driver:
         self.delays = DelayHistogram()
         self.turns = 0
         self.internal_errors = 0
+        self.want_names: Callable[[Collection[NameQuery]], None] = lambda _queries: None
+        """Who looks up the names that requests need."""
         self._ports = ports
         self._keep = keep
         self._timer: asyncio.TimerHandle | None = None
@@ -66,6 +70,7 @@ class Driver:
         for port, listener in self._ports:
             port.on_unreachable = functools.partial(self._unreachable, listener)
             await port.start(self._loop, functools.partial(self._take_turn, listener))
+        self._arm()
 
     def stop(self) -> None:
         """Stop reading; what is queued is flushed once more."""
@@ -73,6 +78,16 @@ class Driver:
             port.stop()
         if self._timer is not None:
             self._timer.cancel()
+
+    def use_snapshot(self, snapshot: Snapshot) -> None:
+        """Decide by another snapshot, and do at once what it asks for."""
+        self.pipeline.use_snapshot(snapshot)
+        self._finish_turn()
+
+    def use_names(self, names: Names) -> None:
+        """Send to other addresses, and do at once what they ask for."""
+        self.pipeline.use_names(names)
+        self._finish_turn()
 
     def _set_clock(self) -> None:
         """Keep the wall clock beside the monotonic one; it is set again now and then, since an operator may set it."""
@@ -118,6 +133,8 @@ class Driver:
             self._keep(output.records)
         for slot, address, data in output.sends:
             self._ports[slot][0].send(data, address)
+        if output.wanted_names:
+            self.want_names(output.wanted_names)
         self._arm()
 
     def _arm(self) -> None:
