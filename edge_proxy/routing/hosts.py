@@ -107,7 +107,7 @@ def hosts_in_vias(values: Iterable[bytes]) -> set[bytes]:
 
 def with_warn_agent(line: bytes, host: bytes) -> bytes:
     """A Warning line in which `host` gives every warning (RFC 3261 §20.43)."""
-    return _WARN_AGENT.sub(rb"\1\2" + host.replace(b"\\", rb"\\"), line)
+    return _WARN_AGENT.sub(lambda match: match[1] + match[2] + host, line)
 
 
 def without_hosts(line: bytes, hosts: Iterable[bytes], instead: bytes) -> bytes:
