@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_proxy.addr import Wall
 from edge_proxy.pipeline.counters import Counters
 from edge_proxy.pipeline.judgement import judge
-from edge_proxy.pipeline.records import Attempt, make_id
+from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
@@ -17,12 +17,11 @@ from edge_proxy.traffic.ledger import LedgerRow
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_counters", "_next_serial", "_worker")
+    __slots__ = ("_counters", "_ids")
 
     def __init__(self, worker: int, counters: Counters) -> None:
-        self._worker = worker
         self._counters = counters
-        self._next_serial = 0
+        self._ids = EvidenceIds(worker)
 
     def decide(
         self,
@@ -48,8 +47,7 @@ class Decider:
                 verdict = _without_evidence(verdict)
         responsible = judgement.responsible
         customer = "" if responsible is None else responsible.id
-        self._next_serial += 1
-        evidence_id = make_id(wall, self._worker, self._next_serial)
+        evidence_id = self._ids.next(wall)
         mode = Mode.ENFORCE if responsible is None else responsible.mode
         attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version)
         self._counters.count_verdict(source.origin.side, verdict, customer)

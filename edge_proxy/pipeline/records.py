@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from edge_proxy.addr import E164, Side, Wall
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Mode
 from edge_proxy.policy.verdict import Verdict
+
+_FRACTION_BITS: Final = 26
+_FRACTIONS: Final = 1 << _FRACTION_BITS
 
 
 class EndCause(StrEnum):
@@ -77,13 +81,26 @@ class Ending:
 Record = Attempt | Ending
 
 
-def make_id(wall: Wall, worker: int, serial: int) -> int:
-    """An evidence id: the second it was made in (32 bits), the worker (6) and the attempt's number there (26)."""
-    return int(wall) << 32 | (worker & 0x3F) << 26 | serial & 0x3FFFFFF
+class EvidenceIds:
+    """Gives out one worker's evidence ids: the second (32 bits), the worker (6), the part of the second (26).
+
+    They grow with the time, so an id is never given again by a later life of the worker, however short the first was.
+    """
+
+    __slots__ = ("_last", "_worker_bits")
+
+    def __init__(self, worker: int) -> None:
+        self._worker_bits = (worker & 0x3F) << _FRACTION_BITS
+        self._last = 0
+
+    def next(self, wall: Wall) -> int:
+        """A new id. Attempts of the same moment, and of a clock that was set back, get the next free ones."""
+        stamp = self._last = max(int(wall * _FRACTIONS), self._last + 1)
+        return stamp >> _FRACTION_BITS << 32 | self._worker_bits | stamp & _FRACTIONS - 1
 
 
 def worker_of(evidence_id: int) -> int:
-    return evidence_id >> 26 & 0x3F
+    return evidence_id >> _FRACTION_BITS & 0x3F
 
 
 def show_id(evidence_id: int) -> str:
