@@ -171,7 +171,7 @@ class Proxy:
         if context.is_cancelled or context.request is None:
             return
         context.is_cancelled = True
-        context.cancel_lines = extra
+        context.cancel_lines = context.crossing.lines(extra) if type(context.crossing) is Outward else extra
         context.q850 = q850
         client = context.client
         if client is not None and client.state is State.PROCEEDING:
@@ -378,4 +378,4 @@ class Proxy:
 def _as_returned(context: ForwardContext, response: Message) -> bytes:
     """A response as it goes on upstream."""
     crossing = context.crossing
-    return forwarded_response(response) if crossing is None else crossing.response(response)
+    return forwarded_response(response) if crossing is None else crossing.response(response, context.hop.address)

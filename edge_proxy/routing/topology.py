@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import Listener, Side, Transport
+from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing import hosts
 from edge_proxy.routing.forward import VEIL_PARAM, Routed, route_onwards
@@ -52,16 +52,24 @@ class Behind(NamedTuple):
 class Outward:
     """What is kept of a request that left for the carrier, to put its responses right for the customer."""
 
-    __slots__ = ("_added", "_kept", "_original_routes", "_sealed", "_to_line")
+    __slots__ = ("_added", "_kept", "_original_routes", "_sealed", "_secret", "_to_line", "_veil")
 
-    def __init__(self, original: Message, added: Sequence[bytes], sealed: bytes) -> None:
+    def __init__(
+        self, veil: TopologyVeil, original: Message, added: Sequence[bytes], sealed: bytes, secret: set[bytes]
+    ) -> None:
+        self._veil = veil
+        self._secret = secret
         self._added = [marked(line) for line in added]
         self._sealed = sealed
         self._kept = _lines_of(original, grammar.VIA, grammar.FROM, grammar.CALL_ID)
         self._to_line = _to_line(original)
         self._original_routes = _lines_of(original, grammar.RECORD_ROUTE).get(grammar.RECORD_ROUTE, [])
 
-    def response(self, response: Message) -> bytes:
+    def lines(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Header lines of the CANCEL that follows, as the carrier may see them."""
+        return [hosts.without_hosts(line, self._secret, self._veil.host) for line in lines]
+
+    def response(self, response: Message, _source: Address) -> bytes:
         """The carrier's response as it goes on: with the request's own Via, From, To, Call-ID and Record-Route."""
         put: dict[int, Sequence[bytes]] = dict(self._kept)
         put[grammar.TO] = [_tagged(self._to_line, response)]
@@ -79,11 +87,18 @@ class Outward:
 class Inward:
     """What is kept of a request that came from the carrier, to hide what its responses say of the customers' side."""
 
-    __slots__ = ("_call_id", "_ingress", "_kept", "_original_routes", "_ours", "_to_line", "_veil", "added")
+    __slots__ = ("_call_id", "_ingress", "_kept", "_original_routes", "_ours", "_secret", "_to_line", "_veil", "added")
 
     def __init__(
-        self, veil: TopologyVeil, original: Message, call_id: bytes, ingress: Listener, added: Sequence[bytes]
+        self,
+        veil: TopologyVeil,
+        original: Message,
+        call_id: bytes,
+        ingress: Listener,
+        added: Sequence[bytes],
+        secret: set[bytes],
     ) -> None:
+        self._secret = secret
         self.added = [marked(line) for line in added]
         """Our Record-Route lines for the customer's side."""
         self._call_id = call_id
@@ -94,8 +109,8 @@ class Inward:
         self._to_line = _to_line(original)
         self._original_routes = _lines_of(original, grammar.RECORD_ROUTE).get(grammar.RECORD_ROUTE, [])
 
-    def response(self, response: Message) -> bytes:
-        """The customer's response as the carrier may see it."""
+    def response(self, response: Message, source: Address) -> bytes:
+        """The customer's response as the carrier may see it; `source` is where it comes from."""
         put: dict[int, Sequence[bytes]] = dict(self._kept)
         put[grammar.TO] = [_tagged(self._to_line, response)]
         behind: list[bytes] = []
@@ -110,8 +125,9 @@ class Inward:
                 own = [_with_param(self._ours[-1], sealed)]
             put[grammar.RECORD_ROUTE] = [*own, *self._original_routes]
         secret = hosts.hosts_in_addresses([*behind, *response.values(grammar.CONTACT)])
+        secret = self._veil.guarded(secret | {source.host.encode(), *self._secret})
         lines, _ = self._veil.hidden(response, put, secret, self._ingress, self._call_id)
-        start_line = hosts.without_hosts(response.start_line, self._veil.internal | secret, self._veil.host)
+        start_line = hosts.without_hosts(response.start_line, secret, self._veil.host)
         return join_message(start_line, lines, response.body)
 
 
@@ -164,22 +180,21 @@ class TopologyVeil:
         secret = hosts.hosts_in_vias(request.values(grammar.VIA))
         secret |= hosts.hosts_in_addresses([*behind.routes, *request.values(grammar.CONTACT)])
         if caller_side is Side.CUSTOMERS:
-            secret |= {request.call_id.partition(b"@")[2].lower(), hosts.host_of(b"sip:" + behind.near)}
-        secret -= {
-            routed.next_hop.host.encode(),
-            hosts.host_of(routed.request_uri),
-            hosts.host_of(b"sip:" + behind.far),
-        }
+            named = {hosts.host_of(b"sip:" + host) for host in (behind.near, behind.far)}
+            secret |= {request.call_id.partition(b"@")[2].lower(), *named}
+        if request.to_tag:
+            secret -= {routed.next_hop.host.encode(), hosts.host_of(routed.request_uri)}  # the carrier gave us these
+        secret = self.guarded(secret)
         lines, kinds = self.hidden(request, put, secret, egress, request.call_id)
         hidden = _with_lines(request, lines, kinds)
         if not added:
-            return Hidden(hidden, (), Outward(request, (), b""))
+            return Hidden(hidden, (), Outward(self, request, (), b"", secret))
         sealed = self.seal_behind(behind, request.call_id)
-        return Hidden(hidden, [_with_param(added[0], sealed)], Outward(request, added, sealed))
+        return Hidden(hidden, [_with_param(added[0], sealed)], Outward(self, request, added, sealed, secret))
 
     def accept_request(self, request: Message, ingress: Listener, added: Sequence[bytes]) -> Inward:
         """A request with which the carrier begins something: it goes on as it is, what it is answered is hidden."""
-        return Inward(self, request, request.call_id, ingress, added)
+        return Inward(self, request, request.call_id, ingress, added, set())
 
     def open_request(self, request: Message, routed: Routed, ingress: Listener) -> Opened | None:
         """A request from the carrier inside a dialog that we hide.
@@ -215,7 +230,8 @@ class TopologyVeil:
         lines, kinds = _replaced(request, put)
         opened_request = _with_lines(request, lines, kinds)
         opened_request.call_id = call_id
-        return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, ()))
+        secret = {hosts.host_of(contact), *hosts.hosts_in_addresses(behind.routes)}
+        return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, (), secret))
 
     def seal_behind(self, behind: Behind, call_id: bytes) -> bytes:
         return self._seal.seal(b"\n".join((behind.near, behind.far, *behind.routes)), Purpose.BEHIND, call_id)
@@ -233,8 +249,6 @@ class TopologyVeil:
         """The header lines as the carrier may see them: `put` as given, Contact sealed, identities at our host, and
         none of the hosts in `secret` named anywhere else."""
         host = self.host
-        ours = host.strip(b"[]").lower()
-        secret = {name for name in secret | self.internal if name not in {b"", ours} and not name.endswith(b".invalid")}
         lines, kinds = _replaced(message, put)
         kept: list[bytes] = []
         kept_kinds: list[int] = []
@@ -254,6 +268,11 @@ class TopologyVeil:
                 kept.append(line)
                 kept_kinds.append(kind)
         return kept, kept_kinds
+
+    def guarded(self, named: set[bytes]) -> set[bytes]:
+        """Of the hosts that a message names, those to be kept from the carrier, and our own on the customers' side."""
+        ours = self.host.strip(b"[]").lower()
+        return {host for host in named | self.internal if host not in {b"", ours} and not host.endswith(b".invalid")}
 
     def _hidden_contact(self, message: Message, line: bytes, listener: Listener, call_id: bytes) -> bytes:
         """A Contact line in which every URI is sealed and stands at our address; b"" when none can be read.

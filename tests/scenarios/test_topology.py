@@ -229,8 +229,10 @@ def test_cancel_and_the_refusal_it_brings_stay_hidden() -> None:
     world.send(FAR, callee.answer(request, b"180 Ringing"))
     to = b"<sip:+13035550100@10.20.30.1:5060>"
     data = caller.compose(b"CANCEL", b"sip:+13035550100@10.20.30.1:5060", to, 1, b"", b"", branch=b"near-1")
+    data = data.replace(b"Contact: ", b'Reason: SIP;cause=200;text="taken at 10.20.30.41"\r\nX-Contact: ')
     cancel = only([m for m in world.send(NEAR, data) if m.is_request], b"CANCEL")
     assert cancel.call_id == request.call_id
+    assert cancel.value(grammar.REASON) == b'SIP;cause=200;text="taken at 198.51.100.5"'
     assert cancel.value(grammar.FROM) == request.value(grammar.FROM)
     world.send(FAR, callee.answer(cancel, b"200 OK"))
     ended = world.send(FAR, callee.answer(request, b"487 Request Terminated"))
@@ -356,6 +358,30 @@ def test_anonymous_caller_stays_anonymous() -> None:
     extra = b"P-Asserted-Identity: <sip:+12025550101@pbx.acme.internal>\r\nPrivacy: id"
     request = invite(World(), caller, extra)
     assert request.value(grammar.FROM) == caller.local + b";tag=near"
+
+
+def test_refusal_that_names_its_sender_is_hidden() -> None:
+    """A response without Contact names hosts too: in its reason phrase, in Server, in a Warning."""
+    world, caller, callee = World(), carrier(), pbx()
+    caller.local, caller.call_id = b"<sip:+13035550100@carrier.example>", b"theirs@203.0.113.20"
+    uri = b"sip:+12025550101@198.51.100.5:5070"
+    data = caller.compose(b"INVITE", uri, b"<" + uri + b">", 1, b"", SDP)
+    request = only([one for one in world.send(FAR, data) if one.is_request], b"INVITE")
+    answer = callee.answer(request, b"486 Busy at 10.20.30.40", extra=b"Server: sbc/1 (10.20.30.40)")
+    answer = b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"Contact:"))
+    refusal = only([one for one in world.send(NEAR, answer) if one.status], b"INVITE")
+    assert refusal.reason == b"Busy at 198.51.100.5"
+    assert b"Server: sbc/1 (198.51.100.5)" in refusal.lines
+
+
+def test_request_uri_that_names_an_inner_host_names_the_target() -> None:
+    """What the customer calls its way out is no business of the carrier's."""
+    world, caller = World(), pbx()
+    uri = b"sip:+13035550100@way-out.acme.internal;user=phone"
+    data = caller.compose(b"INVITE", uri, b"<" + uri + b">", 1, EXTRA, SDP)
+    request = only([one for one in world.send(NEAR, data) if one.is_request], b"INVITE")
+    assert request.uri == b"sip:+13035550100@203.0.113.10:5060;user=phone"
+    assert request.value(grammar.TO) == b"<sip:+13035550100@198.51.100.5;user=phone>"
 
 
 def test_message_without_a_dialog_is_hidden_too() -> None:
