@@ -2,7 +2,7 @@
 
 Any final response but 503 and 408 is a sign of life: who refuses OPTIONS can still take calls. Nobody else sees
 these requests and their responses: they are no attempts, make no evidence and go no further. A target whose signs
-contradict its standing is asked again after `timeout_s` instead of `interval_s`, so that a failure and a return are
+contradict its standing is asked again `timeout_s` later instead of `interval_s`, so that a failure and a return are
 both noticed soon.
 """
 
@@ -48,7 +48,7 @@ class ProbeResult(StrEnum):
 class _Asked:
     """One target address that is probed. `branch` is that of the probe under way; b"" between two."""
 
-    __slots__ = ("address", "branch", "gives_up_at", "is_begun", "is_over", "listener", "probe", "uri")
+    __slots__ = ("address", "branch", "gives_up_at", "is_begun", "is_over", "listener", "probe", "sent_at", "uri")
 
     def __init__(self, listener: Listener, address: Address, probe: Probe, uri: str) -> None:
         self.listener = listener
@@ -56,7 +56,7 @@ class _Asked:
         self.probe = probe
         self.uri = uri
         self.branch = b""
-        self.gives_up_at = Monotonic(0.0)
+        self.sent_at = self.gives_up_at = Monotonic(0.0)
         self.is_begun = False
         self.is_over = False
 
@@ -149,6 +149,7 @@ class Prober(Generic[U]):
             now,
             is_reliable=listener.transport is not Transport.UDP,
         )
+        one.sent_at = now
         one.gives_up_at = Monotonic(now + one.probe.timeout_s)
         self._wheel.start(one.gives_up_at, one, _GIVE_UP)
 
@@ -170,7 +171,9 @@ class Prober(Generic[U]):
         else:
             health.note_bad(one.address, now)
         pause_s = min(probe.timeout_s, probe.interval_s) if health.is_doubtful(one.address) else probe.interval_s
-        self._wheel.start(now + max(pause_s, health.pause_left_s(one.address, now)), one, _SEND)
+        # Counted from when it was sent: a time-out has been pause enough.
+        at = max(one.sent_at + pause_s, now + health.pause_left_s(one.address, now))
+        self._wheel.start(at, one, _SEND)
 
 
 def _options(listener: Listener, uri: bytes, branch: bytes, unique: bytes) -> bytes:
