@@ -1,0 +1,295 @@
+"""The real proxy in a process of its own: a configuration made for the test, the ready line, /metrics, signals.
+
+Peers have loopback addresses of their own, so that the proxy tells them apart as it does outside: customers are
+127.0.0.2 (acme, US), 127.0.0.3 (globex, US, monitor mode) and 127.0.0.4 (initech, GB); the carrier is 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+from edge_proxy.evidence.segments import segments_in
+from tests.kit.metrics import Samples, scrape
+from tests.kit.ports import free_port
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+EDGE_PROXY: Final = [sys.executable, "-m", "edge_proxy"]
+
+PROXY_HOST: Final = "127.0.0.1"
+CARRIER_HOST: Final = "127.0.0.1"
+ACME_HOST: Final = "127.0.0.2"
+GLOBEX_HOST: Final = "127.0.0.3"
+INITECH_HOST: Final = "127.0.0.4"
+UNKNOWN_HOST: Final = "127.0.0.9"
+
+ACME_NUMBER: Final = "+12025550123"
+GLOBEX_NUMBER: Final = "+13105550123"
+INITECH_NUMBER: Final = "+442079460123"
+OUTSIDE_NUMBER: Final = "+14155550142"
+
+_READY_TIMEOUT_S: Final = 20.0
+_UDP_IP_OVERHEAD_BYTES: Final = 28
+
+Config = dict[str, Any]
+
+
+@dataclass
+class Site:
+    """The ports of one test's network."""
+
+    customers_port: int = field(default_factory=free_port)
+    carriers_port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
+    carrier_port: int = field(default_factory=free_port)
+    acme_port: int = field(default_factory=free_port)
+    globex_port: int = field(default_factory=free_port)
+    initech_port: int = field(default_factory=free_port)
+
+    def config(self, directory: Path) -> Config:
+        """The default configuration of the tests; change a copy at will."""
+        return {
+            "node": "edge-test",
+            "data_dir": str(directory / "data"),
+            "listeners": {
+                "customers": {"bind": f"{PROXY_HOST}:{self.customers_port}"},
+                "carriers": {"bind": f"{PROXY_HOST}:{self.carriers_port}"},
+            },
+            "customers": [
+                {
+                    "id": "acme",
+                    "sources": [f"{ACME_HOST}/32"],
+                    "targets": [f"sip:{ACME_HOST}:{self.acme_port}"],
+                    "country": "US",
+                    "numbers": ["+12025550100-+12025550199"],
+                },
+                {
+                    "id": "globex",
+                    "sources": [f"{GLOBEX_HOST}/32"],
+                    "targets": [f"sip:{GLOBEX_HOST}:{self.globex_port}"],
+                    "country": "US",
+                    "numbers": ["+13105550100-+13105550199"],
+                    "mode": "monitor",
+                },
+                {
+                    "id": "initech",
+                    "sources": [f"{INITECH_HOST}/32"],
+                    "targets": [f"sip:{INITECH_HOST}:{self.initech_port}"],
+                    "country": "GB",
+                    "numbers": ["+442079460000-+442079460999"],
+                },
+            ],
+            "trunks": [
+                {"id": "carrier-a", "targets": [f"sip:{CARRIER_HOST}:{self.carrier_port}"], "probe": {"interval_s": 0}}
+            ],
+            "asn": {"table": str(ROOT / "config" / "asn-sample.tsv")},
+            "telemetry": {"listen": f"{PROXY_HOST}:{self.metrics_port}"},
+        }
+
+
+class ProxyProcess:
+    """One `edge-proxy run`. `config` is written to `edge-proxy.yaml` in `directory` at start and at `reload`."""
+
+    def __init__(self, directory: Path, site: Site | None = None, config: Config | None = None) -> None:
+        self.directory = directory
+        self.site = site or Site()
+        self.config: Config = copy.deepcopy(config) if config is not None else self.site.config(directory)
+        self.config_path = directory / "edge-proxy.yaml"
+        self.log_path = directory / "proxy.log"
+        self.ready_line = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.config["data_dir"])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def write_config(self) -> None:
+        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start and return when the ready line is there."""
+        self.write_config()
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*EDGE_PROXY, "run", "--config", str(self.config_path)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self.directory,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        self.ready_line = self._read_line()
+        if not self.ready_line.startswith("edge-proxy ready: "):
+            self.kill()
+            raise AssertionError(f"no ready line but {self.ready_line!r}; log:\n{self.log_text()}")
+
+    def _read_line(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        line = b""
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while not line.endswith(b"\n"):
+            if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                break
+            piece = os.read(fd, 4096)
+            if not piece:
+                break
+            line += piece
+        return line.decode().rstrip("\n")
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._reap()
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._reap()
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        code = self._process.wait(timeout=20)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
+
+    def reload(self) -> None:
+        """Write `config` and send SIGHUP; returns when the reload was counted, whatever came of it."""
+        self.write_config()
+        self.reload_file()
+
+    def reload_file(self) -> None:
+        """SIGHUP for the file as it is."""
+        before = self.scrape().total("reloads_total")
+        os.kill(self.pid, signal.SIGHUP)
+        self.wait_for(lambda samples: samples.total("reloads_total") > before, "the reload")
+
+    def log_text(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The log, every line of which must be a JSON object."""
+        return [json.loads(line) for line in self.log_text().splitlines()]
+
+    def scrape(self) -> Samples:
+        return scrape(f"{PROXY_HOST}:{self.site.metrics_port}")
+
+    def wait_for(self, holds: Callable[[Samples], bool], what: str, timeout_s: float = 10.0) -> Samples:
+        """Scrape until `holds`; the scrape it held for."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            samples = self.scrape()
+            if holds(samples):
+                return samples
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not happen within {timeout_s} s; log:\n{self.log_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def received(self, side: str, messages: int) -> Samples:
+        """A scrape from when this many messages of a side were taken in: the last ones sent may still be waiting."""
+        return self.wait_for(
+            lambda samples: samples.total("messages_received_total", side=side) >= messages,
+            f"message {messages} of the {side} side",
+        )
+
+    def flushed(self) -> Samples:
+        """A scrape from when all evidence that was accepted, or saved from the life before, is in the file."""
+
+        def is_flushed(samples: Samples) -> bool:
+            accepted, recovered = samples.total("evidence_accepted_total"), samples.total("evidence_recovered_total")
+            return samples.total("evidence_written_total") == accepted + recovered
+
+        return self.wait_for(is_flushed, "the evidence flush")
+
+    def evidence(self) -> list[dict[str, Any]]:
+        """Every line of the journal as it is now, oldest first."""
+        return read_evidence(self.data_dir)
+
+    def attempt(self, call_id: str) -> dict[str, Any]:
+        """The one attempt line of a call."""
+        self.flushed()
+        (line,) = [x for x in self.evidence() if x["kind"] == "attempt" and x["call_id"] == call_id]
+        return line
+
+    def rss_bytes(self) -> int:
+        text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        match = re.search(r"^VmRSS:\s+(\d+) kB$", text, re.MULTILINE)
+        assert match is not None
+        return int(match[1]) * 1024
+
+    def assert_balanced(self) -> Samples:
+        """Each message has one end, each end but forwarding has one cause, and no bug was met.
+
+        The packets of the per-ASN ledger are counted apart from the dispositions, so the two check each other.
+        """
+        samples = self.scrape()
+        for side in ("customers", "carriers"):
+            received = samples.total("messages_received_total", side=side)
+            ends = samples.by("messages_total", "disposition", side=side)
+            assert received == sum(ends.values()), (side, received, ends)
+            for disposition in ("answered", "absorbed", "dropped"):
+                causes = samples.by("messages_by_cause_total", "cause", side=side, disposition=disposition)
+                assert ends.get(disposition, 0) == sum(causes.values()), (side, disposition, ends, causes)
+            assert not samples.by("messages_by_cause_total", "cause", side=side, disposition="forwarded")
+        assert samples.total("internal_errors_total") == 0, self.log_text()[-4000:]
+        for direction, name in (("in", "received"), ("out", "sent")):
+            packets = samples.total("asn_packets_total", direction=direction)
+            assert packets == samples.total(f"messages_{name}_total")
+            carried = samples.total(f"{name}_bytes_total") + packets * _UDP_IP_OVERHEAD_BYTES
+            assert samples.total("asn_bytes_total", direction=direction) == carried
+        return samples
+
+
+def read_evidence(data_dir: Path) -> list[dict[str, Any]]:
+    """The journal of worker 0; a last line that is still being written is left out."""
+    lines: list[dict[str, Any]] = []
+    for _, path in segments_in(data_dir / "evidence" / "worker-0"):
+        data = path.read_bytes()
+        lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+    return lines
+
+
+def run_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """An `edge-proxy` command that ends by itself."""
+    return subprocess.run(
+        [*EDGE_PROXY, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd or ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )
