@@ -29,7 +29,7 @@ from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.policy.parties import Customer, Mode, Trunk
+from edge_proxy.policy.parties import CallLimits, Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
@@ -61,6 +61,7 @@ def compile_snapshot(settings: Settings) -> Snapshot:
             plan=dial_plan(customer.country),
             emergency=emergency_plan(customer.country),
             mode=Mode(customer.mode),
+            limits=CallLimits(customer.limits.calls_per_second, customer.limits.concurrent_calls),
         )
         for ordinal, customer in enumerate(settings.customers)
     )

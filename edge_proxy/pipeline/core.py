@@ -91,7 +91,7 @@ class Pipeline:
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
-        self._decider = Decider(settings.worker, self.counters)
+        self._decider = Decider(settings.worker, self.counters, self.calls)
         self._use_targets(snapshot, None)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
@@ -398,6 +398,7 @@ class Pipeline:
             uri,
             Source(peer.origin, source, listener.transport),
             peer.row,
+            now,
             self._wall(now),
             has_evidence_room=self.has_evidence_room,
         )
@@ -469,7 +470,10 @@ class Pipeline:
         verdict = attempt.verdict
         reason = f"Reason: SIP;cause={verdict.status};text={quote(verdict.reason)}".encode()
         warning = self._warning(f"{verdict.text}; ref {show_id(attempt.evidence_id)}")
-        data = build_response(message, verdict.status, to_tag=self._tag(key), extra=[reason, warning])
+        extra = [reason, warning]
+        if verdict.retry_after_s:
+            extra.append(b"Retry-After: %d" % verdict.retry_after_s)
+        data = build_response(message, verdict.status, to_tag=self._tag(key), extra=extra)
         self.layer.respond(server, verdict.status, data, now)
 
     def _answer(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from edge_proxy.addr import Wall
+from edge_proxy.addr import Monotonic, Wall
+from edge_proxy.pipeline.calls import CallBook
 from edge_proxy.pipeline.counters import Counters
 from edge_proxy.pipeline.judgement import judge
 from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.limits import CallRates
 from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.message import Message
@@ -17,9 +19,11 @@ from edge_proxy.traffic.ledger import LedgerRow
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_counters", "_ids")
+    __slots__ = ("_calls", "_counters", "_ids", "_rates")
 
-    def __init__(self, worker: int, counters: Counters) -> None:
+    def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
+        self._calls = calls
+        self._rates = CallRates()
         self._counters = counters
         self._ids = EvidenceIds(worker)
 
@@ -30,6 +34,7 @@ class Decider:
         uri: Uri,
         source: Source,
         row: LedgerRow,
+        now: Monotonic,
         wall: Wall,
         *,
         has_evidence_room: bool,
@@ -46,6 +51,9 @@ class Decider:
             if snapshot.refuses_without_evidence and not verdict.is_emergency:
                 verdict = _without_evidence(verdict)
         responsible = judgement.responsible
+        # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
+        if verdict.passes and not verdict.is_emergency and responsible is not None:
+            self._hold_to_limits(verdict, responsible, now)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
         mode = Mode.ENFORCE if responsible is None else responsible.mode
@@ -59,6 +67,21 @@ class Decider:
         else:
             row.monitored += 1
         return attempt, judgement.callee
+
+    def _hold_to_limits(self, verdict: Verdict, customer: Customer, now: Monotonic) -> None:
+        """Refuse what passes the customer's limits; in monitor mode say so and let it pass."""
+        excess = self._rates.take(customer.id, customer.limits, self._calls.active_of(customer.id), now)
+        if excess is None or verdict.outcome is Outcome.MONITORED:
+            return
+        verdict.reason = excess.reason
+        verdict.rule = "within_limits"
+        verdict.text = excess.text
+        if customer.mode is Mode.MONITOR:
+            verdict.outcome = Outcome.MONITORED
+            return
+        verdict.outcome = Outcome.REFUSED
+        verdict.status = STATUS_OF[excess.reason]
+        verdict.retry_after_s = excess.retry_after_s
 
 
 def _without_evidence(verdict: Verdict) -> Verdict:

@@ -18,6 +18,14 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CallLimits:
+    """None: no limit. A rate lets through as many calls at once as it allows in a second, at least one."""
+
+    calls_per_second: float | None = None
+    concurrent_calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """A customer as decisions need it; `ordinal` is its place in the snapshot and its owner index for numbers."""
 
@@ -26,6 +34,7 @@ class Customer:
     plan: DialPlan
     emergency: EmergencyPlan
     mode: Mode = Mode.ENFORCE
+    limits: CallLimits = CallLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     OWN_NUMBER_FROM_CARRIER = "own_number_from_carrier"
     CALLED_NOT_OWNED = "called_not_owned"
     EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+    CALLS_PER_SECOND = "calls_per_second"
+    CONCURRENT_CALLS = "concurrent_calls"
 
 
 class IpOrigin(StrEnum):
@@ -68,6 +70,8 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.OWN_NUMBER_FROM_CARRIER: 403,
     Reason.CALLED_NOT_OWNED: 404,
     Reason.EVIDENCE_UNAVAILABLE: 503,
+    Reason.CALLS_PER_SECOND: 503,
+    Reason.CONCURRENT_CALLS: 503,
 }
 """The SIP status of each refusal."""
 
@@ -88,6 +92,8 @@ class Verdict:
     signals: tuple[Signal, ...]
     proof: Proof
     is_emergency: bool = False
+    retry_after_s: int = 0
+    """For a refusal that may not be one later: what Retry-After says; 0: nothing."""
 
     @property
     def passes(self) -> bool:
