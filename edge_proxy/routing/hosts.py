@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.sip.headers import parse_name_addr, parse_via, split_list
+from edge_proxy.sip.headers import NameAddr, parse_name_addr, parse_via, split_list
 
 _SIP_URI: Final = re.compile(
     rb"(sips?:(?:[^@\s<>\"]*+@)?)(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(:[0-9]{1,5})?(?=[;?]|\Z)(.*)",
@@ -47,28 +47,34 @@ def with_host(uri: bytes, host: bytes) -> bytes:
     return match[1] + host + _MADDR.sub(b"", match[4])
 
 
+def read_address(value: bytes) -> NameAddr | None:
+    """One address; None when it cannot be read. A display name that should have been quoted is no hindrance."""
+    try:
+        return parse_name_addr(value, "address")
+    except RemoteProtocolError:
+        start, end = value.find(b"<"), value.find(b">")
+        if 0 <= start < end and value.count(b"<") == value.count(b">") == 1:
+            return NameAddr(value[:start].strip(b" \t"), value[start + 1 : end].strip(b" \t"), value[end + 1 :])
+        return None
+
+
 def map_uri(value: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """One address (name-addr or addr-spec) with its URI changed. Raises `RemoteProtocolError` when it is none."""
-    name_addr = parse_name_addr(value, "address")
+    """One address with its URI changed; b"" when it cannot be read."""
+    name_addr = read_address(value)
+    if name_addr is None:
+        return b""
     uri = change(name_addr.uri)
     if uri == name_addr.uri:
         return value
-    end = len(value) - len(name_addr.params)
-    start = value.rfind(b"<", 0, end)
+    start = value.rfind(b"<", 0, len(value) - len(name_addr.params))
     if start < 0:
         return uri + name_addr.params
     return value[: start + 1] + uri + b">" + name_addr.params
 
 
 def map_uris(value: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """A list of addresses with each URI changed; those that cannot be read are left out. b"" when none is left."""
-    kept: list[bytes] = []
-    for piece in split_list(value):
-        try:
-            kept.append(map_uri(piece, change))
-        except RemoteProtocolError:
-            continue  # it may name anything
-    return b", ".join(kept)
+    """A list of addresses with each URI changed. What cannot be read may name anything, and is left out."""
+    return b", ".join(filter(None, (map_uri(piece, change) for piece in split_list(value))))
 
 
 def harmless_params(params: bytes) -> bytes:
@@ -82,14 +88,8 @@ def harmless_params(params: bytes) -> bytes:
 
 def hosts_in_addresses(values: Iterable[bytes]) -> set[bytes]:
     """The hosts of all addresses in these header values."""
-    found: set[bytes] = set()
-    for value in values:
-        for piece in split_list(value):
-            try:
-                found.add(host_of(parse_name_addr(piece, "address").uri))
-            except RemoteProtocolError:
-                continue  # hidden as a whole by whoever meets it
-    return found
+    addresses = (read_address(piece) for value in values for piece in split_list(value))
+    return {host_of(address.uri) for address in addresses if address is not None}
 
 
 def hosts_in_vias(values: Iterable[bytes]) -> set[bytes]:
@@ -100,7 +100,7 @@ def hosts_in_vias(values: Iterable[bytes]) -> set[bytes]:
             try:
                 via = parse_via(piece)
             except RemoteProtocolError:
-                continue  # as above
+                continue  # it leaves with nothing: no Via of others does
             found.update(host.strip(b"[]").lower() for host in (via.host, via.received, via.maddr) if host)
     return found
 

@@ -21,7 +21,7 @@ from edge_proxy.routing import hosts
 from edge_proxy.routing.forward import VEIL_PARAM, Routed, route_onwards
 from edge_proxy.routing.sealing import Purpose, Seal
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import parse_name_addr, split_list
+from edge_proxy.sip.headers import split_list
 from edge_proxy.sip.message import Message, line_value
 from edge_proxy.sip.serializer import join_message
 from edge_proxy.sip.uri import parse_uri
@@ -170,26 +170,27 @@ class TopologyVeil:
         """A request from a customer as the carrier may see it. `added` are our Record-Route lines, egress on top;
         `caller_side` is who began the dialog: the names in a call that the carrier began are the carrier's own.
         """
-        behind = Behind(b"", b"", tuple(_list_values(request, grammar.RECORD_ROUTE)))
+        near = far = b""
+        recorded = tuple(_list_values(request, grammar.RECORD_ROUTE))
+        named = hosts.hosts_in_vias(request.values(grammar.VIA))
+        named |= hosts.hosts_in_addresses([*recorded, *request.values(grammar.CONTACT)])
+        if caller_side is Side.CUSTOMERS:
+            near, far = _address_host(request, grammar.FROM), _address_host(request, grammar.TO)
+            named |= {hosts.host_of(b"sip:" + host) for host in (near, far)}
+            named.add(request.call_id.partition(b"@")[2].lower())
+        if request.to_tag:
+            named -= {routed.next_hop.host.encode(), hosts.host_of(routed.request_uri)}  # the carrier gave us these
+        secret = self.guarded(named)
         put: dict[int, Sequence[bytes]] = {grammar.VIA: (), grammar.RECORD_ROUTE: ()}
         if caller_side is Side.CUSTOMERS:
             put[grammar.CALL_ID] = [b"Call-ID: " + self._seal.seal(request.call_id, Purpose.CALL_ID)]
             for kind in (grammar.FROM, grammar.TO):
-                put[kind] = [_with_uri_host(request, kind, self.host)]
-            behind = Behind(_address_host(request, grammar.FROM), _address_host(request, grammar.TO), behind.routes)
-        secret = hosts.hosts_in_vias(request.values(grammar.VIA))
-        secret |= hosts.hosts_in_addresses([*behind.routes, *request.values(grammar.CONTACT)])
-        if caller_side is Side.CUSTOMERS:
-            named = {hosts.host_of(b"sip:" + host) for host in (behind.near, behind.far)}
-            secret |= {request.call_id.partition(b"@")[2].lower(), *named}
-        if request.to_tag:
-            secret -= {routed.next_hop.host.encode(), hosts.host_of(routed.request_uri)}  # the carrier gave us these
-        secret = self.guarded(secret)
+                put[kind] = [hosts.without_hosts(_with_uri_host(request, kind, self.host), secret, self.host)]
         lines, kinds = self.hidden(request, put, secret, egress, request.call_id)
         hidden = _with_lines(request, lines, kinds)
         if not added:
             return Hidden(hidden, (), Outward(self, request, (), b"", secret))
-        sealed = self.seal_behind(behind, request.call_id)
+        sealed = self.seal_behind(Behind(near, far, recorded), request.call_id)
         return Hidden(hidden, [_with_param(added[0], sealed)], Outward(self, request, added, sealed, secret))
 
     def accept_request(self, request: Message, ingress: Listener, added: Sequence[bytes]) -> Inward:
@@ -286,9 +287,8 @@ class TopologyVeil:
         transport = b"" if listener.transport is Transport.UDP else b";transport=" + listener.transport.value.encode()
         shown: list[bytes] = []
         for piece in split_list(value):
-            try:
-                contact = parse_name_addr(piece, "Contact")
-            except RemoteProtocolError:
+            contact = hosts.read_address(piece)
+            if contact is None:
                 continue  # it may name anything
             uri = contact.uri
             if 300 <= message.status < 400:
@@ -344,14 +344,18 @@ def _tagged(to_line: tuple[bytes, bool], response: Message) -> bytes:
 
 def _address_host(message: Message, kind: int) -> bytes:
     """host[:port] of From or To."""
-    value = message.value(kind)
-    return b"" if value is None else hosts.host_and_port(parse_name_addr(value, "address").uri)
+    address = hosts.read_address(message.value(kind) or b"")
+    return b"" if address is None else hosts.host_and_port(address.uri)
 
 
 def _with_uri_host(message: Message, kind: int, host: bytes) -> bytes:
-    """The From or To line with another host in its URI; both were read when the message was parsed."""
+    """The From or To line with another host in its URI; one that cannot be read keeps its tag alone."""
     line = message.lines[message.first[kind]]
-    return line[: line.find(b":")] + b": " + hosts.map_uri(line_value(line), lambda uri: hosts.with_host(uri, host))
+    value = hosts.map_uri(line_value(line), lambda uri: hosts.with_host(uri, host))
+    if not value:
+        tag = message.from_tag if kind == grammar.FROM else message.to_tag
+        value = b"<sip:" + host + b">" + (b";tag=" + tag if tag else b"")
+    return line[: line.find(b":")] + b": " + value
 
 
 def _replaced(message: Message, put: Lines) -> tuple[list[bytes], list[int]]:

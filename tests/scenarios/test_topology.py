@@ -384,6 +384,69 @@ def test_request_uri_that_names_an_inner_host_names_the_target() -> None:
     assert request.value(grammar.TO) == b"<sip:+13035550100@198.51.100.5;user=phone>"
 
 
+def test_display_names_that_should_be_quoted_stop_nothing() -> None:
+    """A peer that writes its display names without quotes is hidden like any other, and called back like any other."""
+    world, caller, callee = World(mode="monitor"), pbx(), carrier()
+    caller.local = "José @ 10.20.30.41 <sip:+12025550101@pbx.acme.internal>".encode()
+    caller.contact = "José <".encode() + PLAIN_CONTACT + b">"
+    request = invite(world, caller)
+    assert request.value(grammar.FROM) == "José @ 198.51.100.5 <sip:+12025550101@198.51.100.5>;tag=near".encode()
+    callee.learn_from_request(request)
+    response = only(world.send(FAR, callee.answer(request, b"200 OK", body=SDP)), b"INVITE")
+    assert response.value(grammar.FROM) == caller.local + b";tag=near"
+    assert only(world.send(FAR, callee.request(b"BYE")), b"BYE").uri == PLAIN_CONTACT
+
+
+def test_carrier_that_routes_strictly_finds_back() -> None:
+    """Our Record-Route in its Request-URI and the sealed Contact as its last Route (RFC 3261 §16.4)."""
+    world = World()
+    _, callee = establish(world)
+    contact, ours = callee.target, callee.routes[-1]
+    callee.target, callee.routes = ours[1:-1], [b"<" + contact + b">"]
+    bye = only(world.send(FAR, callee.request(b"BYE")), b"BYE")
+    assert bye.uri == PLAIN_CONTACT
+    assert values(bye, grammar.ROUTE) == RECORDED
+
+
+def test_customer_proxy_that_routes_strictly_finds_itself_in_the_request_uri() -> None:
+    """The sealed routes are followed like any others (§16.6 step 6)."""
+    world, caller, callee = World(), pbx(), carrier()
+    extra = EXTRA.replace(RECORDED[0], b"<sip:10.20.30.40>")
+    request = invite(world, caller, extra)
+    callee.learn_from_request(request)
+    world.send(FAR, callee.answer(request, b"200 OK", body=SDP))
+    bye = only(world.send(FAR, callee.request(b"BYE")), b"BYE")
+    assert bye.uri == b"sip:10.20.30.40"
+    assert values(bye, grammar.ROUTE) == [RECORDED[1], b"<" + PLAIN_CONTACT + b">"]
+
+
+def test_call_between_customers_through_the_carrier_passes_twice() -> None:
+    """A carrier that sends the call straight back: the second passage knows nothing of the first, and all arrives."""
+    world, caller, callee = World(mode="monitor"), pbx(), carrier()
+    caller.cseq = 1
+    uri = b"sip:+12025550102@10.20.30.1:5060"
+    data = caller.compose(b"INVITE", uri, b"<" + uri + b">", 1, EXTRA, SDP)
+    outward = only([one for one in world.send(NEAR, data) if one.is_request], b"INVITE")
+    via = b"Via: SIP/2.0/UDP 203.0.113.10:5060;branch=z9hG4bKback\r\n"
+    lines = [outward.start_line.replace(b"203.0.113.10:5060", b"198.51.100.5:5070"), via[:-2], *outward.lines]
+    back = b"\r\n".join([*lines, b"", outward.body])
+    inward = only([one for one in world.send(FAR, back) if one.is_request], b"INVITE")
+    callee = pbx()
+    callee.tag = b"other"
+    callee.learn_from_request(inward)
+    answered = only(world.send(NEAR, callee.answer(inward, b"200 OK", body=SDP)), b"INVITE")
+    passed = b"\r\n".join([answered.start_line, *answered.lines[1:], b"", answered.body])
+    response = only(world.send(FAR, passed), b"INVITE")
+    assert response.call_id == CALL_ID
+    caller.learn_from_response(response)
+    caller.routes = caller.routes[len(RECORDED) :]
+    # Out to the carrier's side, which is us again, and in.
+    ack = only(world.send(NEAR, caller.request(b"ACK", cseq=1)), b"ACK")
+    assert ack.call_id == callee.call_id
+    again = b"\r\n".join([ack.start_line, *ack.lines, b"", ack.body])
+    assert only(world.send(FAR, again, FAR_US), b"ACK").uri == PLAIN_CONTACT
+
+
 def test_message_without_a_dialog_is_hidden_too() -> None:
     """A MESSAGE has no dialog to come back to, but a sender to hide."""
     world, caller = World(), pbx()

@@ -42,6 +42,7 @@ customers:
     sources: ["10.20.30.0/24"]
     targets: ["sip:{customer}"]
     country: US
+    mode: {mode}
     numbers: ["+12025550100-+12025550199"]
 trunks:
   - {{id: hidden, targets: ["sip:{carrier}"], probe: {{interval_s: 0}}, hide_topology: {hides}}}
@@ -49,7 +50,7 @@ trunks:
 """
 
 
-def snapshot_text(*, hides: bool = True) -> bytes:
+def snapshot_text(*, hides: bool = True, mode: str = "enforce") -> bytes:
     return CONFIG.format(
         near=NEAR_US,
         far=FAR_US,
@@ -57,6 +58,7 @@ def snapshot_text(*, hides: bool = True) -> bytes:
         carrier=CARRIER,
         other=OTHER_CARRIER,
         hides=str(hides).lower(),
+        mode=mode,
     ).encode()
 
 
@@ -71,7 +73,7 @@ def values(message: Message, kind: int) -> list[bytes]:
 class World:
     """The proxy with its two sides. `restart` forgets all but the node's secret."""
 
-    def __init__(self, *, hides: bool = True) -> None:
+    def __init__(self, *, hides: bool = True, mode: str = "enforce") -> None:
         self.listeners = [
             Listener(0, Side.CUSTOMERS, Transport.UDP, NEAR_US),
             Listener(1, Side.CARRIERS, Transport.UDP, FAR_US),
@@ -80,11 +82,13 @@ class World:
         self.records: list[Record] = []
         self.to_carrier: list[bytes] = []
         self.hides = hides
+        self.mode = mode
         self.restart()
 
     def restart(self) -> None:
         settings = PipelineSettings("edge-1", 0, self.listeners, TimerSettings(), b"k" * 32)
-        self.pipeline = Pipeline(settings, compile_snapshot(parse_settings(snapshot_text(hides=self.hides), "test")))
+        text = snapshot_text(hides=self.hides, mode=self.mode)
+        self.pipeline = Pipeline(settings, compile_snapshot(parse_settings(text, "test")))
 
     def send(self, side: Side, data: bytes, source: Address | None = None) -> list[Message]:
         """One datagram in from this side; what leaves because of it, in order, to either side."""

@@ -34,11 +34,13 @@ def test_with_host_changes_the_host_of_a_sip_uri_alone(uri: bytes, expected: byt
         (b"<sip:a@b>, <tel:+1>", b"<sip:a@us>, <tel:+1>"),
         (b'"x, y" <sip:a@b>, <sip:c@d>', b'"x, y" <sip:a@us>, <sip:c@us>'),
         (b"<sip:a@b, <sip:c@d>", b""),
-        (b'"open <sip:a@b>', b""),
+        (b'"open <sip:a@b>;x', b'"open <sip:a@us>;x'),
+        (b"a@b <sip:a@b>", b"a@b <sip:a@us>"),
+        (b"<sip:a@b", b""),
     ],
 )
 def test_map_uris_reaches_every_address_of_a_list(value: bytes, expected: bytes) -> None:
-    """Also when the display name reads like the URI; an address that cannot be read is left out."""
+    """Also when the display name reads like the URI or is not quoted; what cannot be read is left out."""
     assert hosts.map_uris(value, lambda uri: hosts.with_host(uri, b"us")) == expected
 
 
