@@ -15,8 +15,14 @@ _STATUSES = (100, 180, 183, 200, 202, 302, 404, 408, 422, 480, 486, 487, 500, 50
 _PAUSES_S = (0.05, 0.6, 4.0, 33.0, 100.0, 190.0, 2000.0)
 _METHODS = ("BYE", "INVITE", "UPDATE", "INFO", "ACK", "PRACK")
 
+_CALLS = ["", "", "Supported: timer", "Session-Expires: 60"]
 _STEP = st.one_of(
-    st.tuples(st.just("call"), st.sampled_from(["", "Supported: timer", "Session-Expires: 60", "Max-Breadth: 0"])),
+    st.tuples(st.just("call"), st.sampled_from([*_CALLS, "Max-Breadth: 0"])),
+    st.tuples(st.just("answered"), st.sampled_from(_CALLS)),
+    st.tuples(st.just("answered"), st.sampled_from(_CALLS)),
+    st.tuples(st.just("ringing"), st.sampled_from(_CALLS)),
+    st.tuples(st.just("answer_invite"), st.integers(0, 3), st.sampled_from(_STATUSES)),
+    st.tuples(st.just("hang_up"), st.integers(0, 5), st.booleans()),
     st.tuples(st.just("other"), st.sampled_from(["MESSAGE", "SUBSCRIBE", "REFER", "OPTIONS"])),
     st.tuples(st.just("answer"), st.integers(0, 50), st.sampled_from(_STATUSES)),
     st.tuples(st.just("answer"), st.just(0), st.sampled_from(_STATUSES)),  # the newest request, often
@@ -42,6 +48,18 @@ class Chaos:
         match step:
             case ("call", str(extra)):
                 self._in(invite(*([extra] if extra else [])))
+            case ("answered", str(extra)):
+                self._in(invite(*([extra] if extra else [])))
+                self._answer(0, 180)
+                self._answer(0, 200)
+            case ("ringing", str(extra)):
+                self._in(invite(*([extra] if extra else [])))
+                self._answer(0, 180)
+            case ("answer_invite", int(index), int(status)):
+                self._answer(index, status, b"INVITE")
+            case ("hang_up", int(index), bool(is_caller)) if self.dialogs:
+                dialog = self.dialogs[-1 - index % len(self.dialogs)]
+                self._in(dialog.from_caller("BYE") if is_caller else dialog.from_callee("BYE"), is_caller)
             case ("other", str(method)):
                 self._in(request(method, f"sip:{FAR_NUMBER}@127.0.0.1:5060"))
             case ("answer", int(index), int(status)):
@@ -98,8 +116,8 @@ class Chaos:
         self.came_in.append(data)
         self._out(self.core.receive(data, PBX if is_caller else CARRIER))
 
-    def _answer(self, index: int, status: int) -> None:
-        requests = [send for send in self.went_out if not send.data.startswith(b"SIP/2.0")]
+    def _answer(self, index: int, status: int, method: bytes = b"") -> None:
+        requests = [s for s in self.went_out if s.data.startswith(method) and not s.data.startswith(b"SIP/2.0")]
         if not requests:
             return
         send = requests[-1 - index % len(requests)]
@@ -135,15 +153,13 @@ def test_no_path_leaves_a_call_behind(steps: list[tuple[object, ...]]) -> None:
 
 
 def test_call_that_loses_every_bye_ends_once() -> None:
-    """The chaos above reaches answered calls: this one is answered, refreshed, and then never heard of again."""
+    """The steps above do reach answered calls: this one is answered, and then never heard of again."""
     chaos = Chaos()
     for step in (
         ("call", "Supported: timer"),
         ("answer", 0, 180),
         ("answer", 1, 200),
         ("in_dialog", 0, "ACK", True),
-        ("in_dialog", 0, "UPDATE", True),
-        ("answer", 0, 200),
     ):
         chaos.do(step)
     assert chaos.core.pipeline.calls.active_of("acme") == 1
@@ -152,3 +168,14 @@ def test_call_that_loses_every_bye_ends_once() -> None:
     assert ending.cause == "session_expired"
     assert ending.duration_s is not None
     assert 600 <= ending.duration_s <= 600 + 32 + 2 * 10
+
+
+def test_answer_that_crosses_an_early_bye_brings_no_call_back() -> None:
+    """A caller may hang up before the answer (RFC 3261 §15): a 200 that comes all the same finds the call ended."""
+    chaos = Chaos()
+    for step in (("ringing", ""), ("hang_up", 0, True), ("answer_invite", 0, 200)):
+        chaos.do(step)
+    assert chaos.core.pipeline.calls.active_of("acme") == 0
+    chaos.finish()
+    (ending,) = chaos.core.endings
+    assert (ending.cause, ending.ended_by, ending.setup_s) == ("bye", "caller", None)
