@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 
 import yaml
 
+from edge_proxy.evidence.journal import Journal
 from edge_proxy.evidence.segments import segments_in
 from tests.kit.metrics import Samples, scrape
 from tests.kit.ports import free_port
@@ -118,6 +119,8 @@ class ProxyProcess:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        # What a killed process leaves for its next life; here there is none, and memory is not given back otherwise.
+        Journal(data_dir=self.data_dir, worker=0).ring_path.unlink(missing_ok=True)
 
     @property
     def data_dir(self) -> Path:
