@@ -232,9 +232,11 @@ class Proxy:
         client.user = context
         context.client = client
         context.hop = hop
-        if context.is_invite and not context.timer_c_at:
-            context.timer_c_at = Monotonic(now + layer.timers.timer_c_s)
-            self._wheel.start(context.timer_c_at, context, _TIMER_C)
+        if context.is_invite:
+            is_first = not context.timer_c_at
+            context.timer_c_at = Monotonic(now + layer.timers.timer_c_s)  # each branch has its own (§16.6 step 11)
+            if is_first:
+                self._wheel.start(context.timer_c_at, context, _TIMER_C)
         if context.call is not None:
             context.call.callee = hop.address
             if hop.target is not None and hop.target.trunk:
