@@ -19,7 +19,9 @@ _SIP_URI: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MADDR: Final = re.compile(rb";maddr=[^;?]*", re.IGNORECASE)
-_PARAM: Final = re.compile(rb";[ \t]*([^=;,\" \t]+)(?:[ \t]*=[ \t]*(\"(?:[^\"\\]|\\.)*+\"|[^;\"]*+))?[ \t]*")
+_PARAM: Final = re.compile(
+    rb";[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)(?:[ \t]*+=[ \t]*+(\"(?:[^\"\\]|\\.)*+\"|[^;\"]*+))?+[ \t]*+"
+)
 _HARMLESS_VALUE: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)?|[^.:@\"]*|\"[^.:@\"]*\"|\"<urn:uuid:[0-9A-Fa-f\-]+>\"")
 _WARN_AGENT: Final = re.compile(rb"(^[^:]*:|,)([ \t]*[0-9]{3}[ \t]+)[^ \t\",]+")
 

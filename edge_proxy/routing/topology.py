@@ -255,7 +255,7 @@ class TopologyVeil:
         kept_kinds: list[int] = []
         for line, kind in zip(lines, kinds, strict=True):
             if kind == grammar.CONTACT:
-                line = self._hidden_contact(message, line, listener, call_id)
+                line = hosts.without_hosts(self._hidden_contact(message, line, listener, call_id), secret, host)
             elif kind not in put and kind not in _UNTOUCHED:
                 name = b"" if kind else line[: line.find(b":")].rstrip(b" \t").lower()
                 if kind in _IDENTITIES or name in _IDENTITY_NAMES:

@@ -6,6 +6,7 @@ Whatever leaves for the carrier is held against the list of what it must not lea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
 from edge_proxy.compile import compile_snapshot
@@ -13,6 +14,7 @@ from edge_proxy.config import parse_settings
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.pipeline.records import Record
+from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_name_addr, split_list
 from edge_proxy.sip.limits import Limits
@@ -50,8 +52,9 @@ trunks:
 """
 
 
-def snapshot_text(*, hides: bool = True, mode: str = "enforce") -> bytes:
-    return CONFIG.format(
+@cache
+def snapshot_of(*, hides: bool, mode: str) -> Snapshot:
+    text = CONFIG.format(
         near=NEAR_US,
         far=FAR_US,
         customer=CUSTOMER_PROXY,
@@ -59,7 +62,8 @@ def snapshot_text(*, hides: bool = True, mode: str = "enforce") -> bytes:
         other=OTHER_CARRIER,
         hides=str(hides).lower(),
         mode=mode,
-    ).encode()
+    )
+    return compile_snapshot(parse_settings(text.encode(), "test"))
 
 
 def read(data: bytes) -> Message:
@@ -87,8 +91,7 @@ class World:
 
     def restart(self) -> None:
         settings = PipelineSettings("edge-1", 0, self.listeners, TimerSettings(), b"k" * 32)
-        text = snapshot_text(hides=self.hides, mode=self.mode)
-        self.pipeline = Pipeline(settings, compile_snapshot(parse_settings(text, "test")))
+        self.pipeline = Pipeline(settings, snapshot_of(hides=self.hides, mode=self.mode))
 
     def send(self, side: Side, data: bytes, source: Address | None = None) -> list[Message]:
         """One datagram in from this side; what leaves because of it, in order, to either side."""
