@@ -130,20 +130,22 @@ class Worker:
                     timers=_timers(self.settings),
                     secret=secret,
                     max_breadth=self.settings.sip.max_breadth,
+                    session_expires_s=self.settings.sip.session_expires_s,
+                    max_call_s=self.settings.sip.max_call_s,
                 ),
                 self._snapshot,
             )
             self._driver = Driver(self._pipeline, self._ports, self._keep)
+            self._driver.want_names = self.names.want
             self.state.snapshot_loaded_at = time.time()
             telemetry = TelemetryServer(
-            self._driver.want_names = self.names.want
                 self.settings.telemetry.address, build_registry(self), lambda: self.state.is_ready
             )
             metrics_at = _start_telemetry(telemetry, self.settings)
             self._journal.start()
+            await self._find_targets(self._snapshot)
             await self._driver.start(self._on_bug)
             for number in (signal.SIGTERM, signal.SIGINT):
-            await self._find_targets(self._snapshot)
                 loop.add_signal_handler(number, self._stopping.set)
             loop.add_signal_handler(signal.SIGHUP, self._start_reload)
             _settle_memory()
@@ -156,9 +158,9 @@ class Worker:
             self.state.is_ready = False
             heartbeat.cancel()
             await self._drain()
+            self.names.stop()
             self._driver.stop()
         finally:
-            self.names.stop()
             if telemetry is not None:
                 telemetry.stop()
             for port, _ in self._ports:
@@ -263,8 +265,6 @@ class Worker:
         self.state.snapshot_loaded_at = time.time()
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
 
-    def _check_unchanged(self, settings: Settings) -> None:
-        """Sockets, files and timers are made once: a reload that changes them is refused rather than half done."""
     async def _find_targets(self, *snapshots: Snapshot) -> None:
         """Look up the names of targets, and wait a moment for them, so that the first call finds its way."""
         self.names.follow(query for snapshot in snapshots for query in snapshot.target_names)
@@ -284,6 +284,8 @@ class Worker:
         if self._driver is not None:
             self._driver.use_names(names)
 
+    def _check_unchanged(self, settings: Settings) -> None:
+        """Sockets, files and timers are made once: a reload that changes them is refused rather than half done."""
         fixed = ("node", "data_dir", "workers", "listeners", "sip", "admin")
         errors = [
             settings_error(settings, key, "changes only with a restart; put the old value back or restart")
@@ -331,12 +333,12 @@ def _timers(settings: Settings) -> TimerSettings:
     return TimerSettings(sip.t1_ms / 1000, sip.t2_ms / 1000, sip.t4_ms / 1000, float(sip.timer_c_s))
 
 
-def _advertised(listener: ListenerSettings, bound: Address) -> Address:
-    """What peers are told; a port of 0 in the configuration becomes the one the system gave."""
 def _reach(listener: ListenerSettings) -> Reach:
     return Reach(transports_of(listener), ["AAAA" if ":" in listener.address.host else "A"])
 
 
+def _advertised(listener: ListenerSettings, bound: Address) -> Address:
+    """What peers are told; a port of 0 in the configuration becomes the one the system gave."""
     advertised = listener.advertised
     return Address(advertised.host, advertised.port or bound.port)
 
