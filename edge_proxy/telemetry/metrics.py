@@ -19,9 +19,8 @@ from edge_proxy.addr import Asn, Side, Transport
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.counters import DISPOSITION_OF
 from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
+from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
-
-_MAX_CUSTOMER_LABELS: Final = 500
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
 _NO_CAUSES: Final = {(disposition, cause): 0 for cause, disposition in DISPOSITION_OF.items()}
@@ -189,14 +188,7 @@ class WorkerCollector(Collector):
             verdicts.add_metric(list(labels), count)
         yield verdicts
         yield self._customers(dict(pipeline.counters.customers))
-        active = _gauge("calls_active", "Calls up now, by the side that called.", "side")
-        for side in Side:
-            active.add_metric([side], pipeline.calls.active(side))
-        yield active
-        ended = _counter("calls_ended", "Calls that were let through and are over.", "side", "cause")
-        for (side, cause), count in pipeline.calls.ended.items():
-            ended.add_metric([side, cause], count)
-        yield ended
+        yield from call_families(pipeline.calls, pipeline.snapshot)
         layer = pipeline.layer
         transactions = _gauge("transactions_active", "Transactions in memory.", "kind")
         transactions.add_metric(["server"], len(layer.servers))
@@ -209,7 +201,7 @@ class WorkerCollector(Collector):
 
     def _customers(self, counts: dict[tuple[str, Outcome], int]) -> Metric:
         family = _counter("customer_verdicts", "Attempts from or to a customer by outcome.", "customer", "outcome")
-        labelled = [customer.id for customer in self._source.pipeline.snapshot.customers[:_MAX_CUSTOMER_LABELS]]
+        labelled = [customer.id for customer in self._source.pipeline.snapshot.customers[:MAX_CUSTOMER_LABELS]]
         rest: dict[Outcome, int] = {}
         zero = {(customer, outcome): 0 for customer in labelled for outcome in Outcome}
         for (customer, outcome), count in (zero | counts).items():
