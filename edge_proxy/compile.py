@@ -74,6 +74,7 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         ),
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
         fallback_emergency=emergency_plan(""),
+        mode=Mode(settings.policy.mode),
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
     )
     return Snapshot(

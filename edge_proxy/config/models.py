@@ -280,6 +280,7 @@ class AsnSettings(Section):
 class PolicySettings(Section):
     """What the operator may choose. Emergency calls have no key: they are never refused, limited or shed."""
 
+    mode: Literal["enforce", "monitor"] = "enforce"
     unknown_ip_origin: Literal["allow", "reject"] = "allow"
 
 

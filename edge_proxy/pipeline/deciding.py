@@ -53,10 +53,10 @@ class Decider:
         responsible = judgement.responsible
         # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
         if verdict.passes and not verdict.is_emergency and responsible is not None:
-            self._hold_to_limits(verdict, responsible, now)
+            self._hold_to_limits(verdict, responsible, snapshot.rulebook.mode_for(responsible), now)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
-        mode = Mode.ENFORCE if responsible is None else responsible.mode
+        mode = snapshot.rulebook.mode_for(responsible)
         attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version)
         self._counters.count_verdict(source.origin.side, verdict, customer)
         row.calls_from += 1
@@ -68,7 +68,7 @@ class Decider:
             row.monitored += 1
         return attempt, judgement.callee
 
-    def _hold_to_limits(self, verdict: Verdict, customer: Customer, now: Monotonic) -> None:
+    def _hold_to_limits(self, verdict: Verdict, customer: Customer, mode: Mode, now: Monotonic) -> None:
         """Refuse what passes the customer's limits; in monitor mode say so and let it pass."""
         excess = self._rates.take(customer.id, customer.limits, self._calls.active_of(customer.id), now)
         if excess is None or verdict.outcome is Outcome.MONITORED:
@@ -76,7 +76,7 @@ class Decider:
         verdict.reason = excess.reason
         verdict.rule = "within_limits"
         verdict.text = excess.text
-        if customer.mode is Mode.MONITOR:
+        if mode is Mode.MONITOR:
             verdict.outcome = Outcome.MONITORED
             return
         verdict.outcome = Outcome.REFUSED

@@ -68,7 +68,8 @@ def decide(
     outcome = Outcome.ALLOWED
     if status:
         responsible = origin.customer if from_customers else callee
-        is_monitored = responsible is not None and responsible.mode is Mode.MONITOR
+        # A call that has nowhere to go cannot pass in any mode.
+        is_monitored = book.mode_for(responsible) is Mode.MONITOR and (from_customers or callee is not None)
         outcome = Outcome.MONITORED if is_monitored else Outcome.REFUSED
     return Verdict(
         outcome=outcome,

@@ -10,7 +10,7 @@ from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
 from edge_proxy.policy.facts import CallFacts, Claim
-from edge_proxy.policy.parties import Customer
+from edge_proxy.policy.parties import Customer, Mode
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
 
 
@@ -25,6 +25,12 @@ class Rulebook:
     fallback_emergency: EmergencyPlan
     """For sources that no customer's country is known for."""
     refuses_unknown_ip_origin: bool = False
+    mode: Mode = Mode.ENFORCE
+    """The whole node's: in monitor mode sources that belong to nobody pass too."""
+
+    def mode_for(self, customer: Customer | None) -> Mode:
+        """The mode that holds for an attempt booked on this customer (None: on nobody)."""
+        return self.mode if customer is None or self.mode is Mode.MONITOR else customer.mode
 
     def owner(self, number: E164 | None) -> Customer | None:
         if number is None:

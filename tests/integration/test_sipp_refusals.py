@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.call_cases import BLOCKED, CallCase
-from tests.kit.proxy_process import CARRIER_HOST, PROXY_HOST, ProxyProcess
+from tests.kit.proxy_process import CARRIER_HOST, PROXY_HOST, ProxyProcess, Site
 from tests.kit.sipp import Sipp
 
 pytestmark = pytest.mark.sipp
@@ -94,7 +94,7 @@ def test_call_that_breaks_a_rule_passes_and_is_noted_in_monitor_mode(
 
 
 def test_unknown_source_stays_refused_beside_customers_in_monitor_mode(proxy: ProxyProcess, tmp_path: Path) -> None:
-    """Monitor is a customer's mode: a source that is nobody's has none, whatever number it shows."""
+    """A customer's mode is the customer's alone: a source that is nobody's has none, whatever number it shows."""
     (case,) = [case for case in BLOCKED if not case.is_known]
     host, _ = case.enforced()
     _, keys = case.monitored()
@@ -109,3 +109,32 @@ def test_unknown_source_stays_refused_beside_customers_in_monitor_mode(proxy: Pr
         uac.wait().assert_clean(1)
         line = proxy.attempt(uac.messages()[0].call_id)
     assert (line["outcome"], line["reason"], line["mode"]) == ("refused", "unknown_source", "enforce")
+
+
+def test_unknown_source_passes_and_is_noted_when_the_whole_node_monitors(tmp_path: Path) -> None:
+    """`policy.mode: monitor` refuses nobody: the unknown source's call goes through, counted as a would-be block."""
+    (case,) = [case for case in BLOCKED if not case.is_known]
+    host, keys = case.enforced()
+    site = Site()
+    config = site.config(tmp_path)
+    config["policy"] = {"mode": "monitor"}
+    with (
+        ProxyProcess(tmp_path, site, config) as node,
+        Sipp(tmp_path, "uas", local=(CARRIER_HOST, site.carrier_port), calls=CALLS) as uas,
+        Sipp(
+            tmp_path,
+            "uac",
+            local=(host, site.globex_port),
+            remote=(PROXY_HOST, site.customers_port),
+            calls=CALLS,
+            keys=keys,
+            traces=True,
+        ) as uac,
+    ):
+        uac.wait().assert_clean(CALLS)
+        uas.wait().assert_clean(CALLS)
+        seen = node.assert_balanced()
+        verdict = {"side": "customers", "outcome": "monitored", "reason": "unknown_source"}
+        assert seen.total("verdicts_total", **verdict) == CALLS == seen.total("verdicts_total")
+        line = node.attempt(uac.messages()[0].call_id)
+    assert (line["outcome"], line["would_block"], line["mode"]) == ("monitored", True, "monitor")
