@@ -36,6 +36,7 @@ from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
+from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.keys import server_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.timers import TimerSettings
@@ -138,7 +139,7 @@ class Pipeline:
         for it (§18.2.2).
         """
         try:
-            ours = parse_message(message, self.snapshot.limits)
+            ours = parse_message(message, OWN_LIMITS)
         except MalformedMessageError:
             return
         if ours.is_request and ours.via is not None:

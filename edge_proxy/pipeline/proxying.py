@@ -181,8 +181,8 @@ class Proxy:
         """No connection to the hop: as if it had answered 503 (§16.9)."""
         client = self._layer.find_client(branch, method)
         context = None if client is None else client.user
-        if client is None or context is None or context.client is not client:
-            return
+        if client is None or context is None or context.client is not client or context.request is None:
+            return  # nothing waits for an answer from there any more
         self._layer.give_up(client)
         self._targets.observe(context.hop, HopResult.UNREACHABLE, now)
         if context.hops and not context.is_cancelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
@@ -10,8 +11,9 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.serializer import join_message
 
-# Our own request, read back: it was within the limits when it came and grew by our Via and Record-Route.
-_OWN: Limits = Limits(max_message_bytes=1 << 20, max_headers=1024, max_header_bytes=1 << 16, max_vias=1024)
+OWN_LIMITS: Final = Limits(max_message_bytes=1 << 20, max_headers=1024, max_header_bytes=1 << 20, max_vias=1024)
+"""For a message of ours, read back: it was within the limits when it came and grew by our own lines, and its Route
+values may have been put into one line."""
 
 
 def build_ack(request: bytes, response: Message) -> bytes:
@@ -28,7 +30,7 @@ def build_cancel(request: bytes, extra: Sequence[bytes] = ()) -> bytes:
 
 
 def _derive(request: bytes, method: bytes, response: Message | None, extra: Sequence[bytes] = ()) -> bytes:
-    original = parse_message(request, _OWN)
+    original = parse_message(request, OWN_LIMITS)
     lines: list[bytes] = []
     has_via = False
     for line, kind in zip(original.lines, original.kinds, strict=True):

@@ -26,9 +26,9 @@ from edge_proxy.pipeline.counters import DISPOSITION_OF, Cause, Disposition
 from edge_proxy.pipeline.records import Attempt, Ending, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.sip import grammar
-from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
+from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.layer import Send
 from edge_proxy.transaction.timers import TICK_S, TimerSettings
 from tests.kit.messages import (
@@ -43,7 +43,6 @@ from tests.kit.messages import (
     start_line,
 )
 
-ANY_SIZE: Final = Limits(1 << 20, 1024, 1 << 20, 1024)
 SECRET: Final = bytes(range(32))
 SPARE: Final = Address("203.0.113.11", 5090)
 MONITORED: Final = Address("198.51.100.20", 5060)
@@ -217,7 +216,7 @@ class Playbook:
 
     def _post(self, send: Send) -> None:
         listener = self.listeners[send.slot]
-        message = parse_message(send.data, ANY_SIZE, is_stream=listener.transport is not Transport.UDP)
+        message = parse_message(send.data, OWN_LIMITS, is_stream=listener.transport is not Transport.UDP)
         if message.is_request:
             assert message.via is not None
             assert Address(message.via.host.decode(), message.via.port or 0) == listener.advertised
@@ -289,4 +288,4 @@ class Playbook:
 
 def read(data: bytes) -> Message:
     """A message that left, parsed."""
-    return parse_message(data, ANY_SIZE)
+    return parse_message(data, OWN_LIMITS)
