@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
+from typing import Final
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.health import TargetHealth, Thresholds
 from edge_proxy.routing.names import NO_NAMES, NameQuery, Names
-from edge_proxy.routing.selection import Offer, choose, in_order
+from edge_proxy.routing.selection import Offer, Place, choose, fixed_places, in_order
 from edge_proxy.routing.targets import Egress, Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import Uri
+
+_TRUNKS: Final = -1
+"""In place of a customer's ordinal: the trunks, which serve them all."""
 
 
 class Hop:
@@ -81,7 +85,7 @@ class TargetState:
 class TargetBook:
     """All targets of the snapshot in use. `results` counts requests by (trunk, target, result)."""
 
-    __slots__ = ("_customers", "_egress", "_names", "_snapshot", "_trunks", "_wanted", "health", "results")
+    __slots__ = ("_customers", "_egress", "_fixed", "_names", "_snapshot", "_trunks", "_wanted", "health", "results")
 
     def __init__(self, egress: Egress) -> None:
         self.health = TargetHealth()
@@ -92,6 +96,8 @@ class TargetBook:
         self._snapshot: Snapshot | None = None
         self._trunks: list[list[Offer]] = []
         self._customers: list[list[Offer]] = []
+        self._fixed: dict[int, tuple[list[Hop], list[Hop]]] = {}
+        """The hops of every call while all is well, by customer: without and with renaming. Not where weights decide."""
 
     def use(self, snapshot: Snapshot | None = None, names: Names | None = None) -> None:
         """Take another snapshot, other names, or both."""
@@ -101,6 +107,15 @@ class TargetBook:
             return
         self._trunks = [_offers(group, names) for group in snapshot.trunk_targets]
         self._customers = [_offers(group, names) for group in snapshot.customer_targets]
+        self._fixed = {}
+        for key in (_TRUNKS, *range(len(self._customers))):
+            places = fixed_places(self._groups(key))
+            if places is not None:
+                side = Side.CARRIERS if key == _TRUNKS else Side.CUSTOMERS
+                self._fixed[key] = (
+                    self._hops(places, side, renames_uri=False),
+                    self._hops(places, side, renames_uri=True),
+                )
         thresholds: dict[Address, Thresholds] = {}
         for offers in (*self._trunks, *self._customers):
             for offer in offers:
@@ -157,15 +172,24 @@ class TargetBook:
     ) -> tuple[list[Hop], float]:
         """Where a new request may go, best first: to the trunks, or to the customer `callee` (its ordinal).
 
+        The list may be shared between calls: copy it before taking anything out.
         Without hops, the number says for how many seconds every target asked to be left alone (0: there is none).
         """
-        if towards is Side.CARRIERS:
-            groups = self._trunks
-        else:
-            groups = [] if callee is None else [self._customers[callee]]
-        places, pause_s = choose(groups, self.health, now, zlib.crc32(call_id), takes_any=is_emergency)
+        key = _TRUNKS if towards is Side.CARRIERS else callee
+        if key is None:
+            return [], 0.0
+        health = self.health
+        if health.is_quiet and not is_emergency and (fixed := self._fixed.get(key)) is not None:
+            return fixed[renames_uri], 0.0
+        places, pause_s = choose(self._groups(key), health, now, zlib.crc32(call_id), takes_any=is_emergency)
+        return self._hops(places, towards, renames_uri=renames_uri), pause_s
+
+    def _groups(self, key: int) -> list[list[Offer]]:
+        return self._trunks if key == _TRUNKS else [self._customers[key]]
+
+    def _hops(self, places: Sequence[Place], towards: Side, *, renames_uri: bool) -> list[Hop]:
         egress = self._egress
-        hops = [
+        return [
             Hop(
                 egress.towards(towards, endpoint.transport),
                 endpoint.address,
@@ -176,7 +200,6 @@ class TargetBook:
             )
             for target, endpoint in places
         ]
-        return hops, pause_s
 
     def hops_for_dialog(self, uri: Uri, towards: Side, known: Address | None, call_id: bytes) -> list[Hop] | None:
         """Where a request inside a dialog goes: what its next hop `uri` says. None: its name is still being found out.

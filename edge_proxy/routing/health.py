@@ -62,6 +62,11 @@ class TargetHealth:
         self._thresholds = dict(thresholds)
         self._records = {address: record for address, record in self._records.items() if address in thresholds}
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no address is in trouble."""
+        return not self._records
+
     def note_good(self, address: Address) -> None:
         """It answered."""
         record = self._records.get(address)

@@ -74,6 +74,7 @@ def choose(
     down: list[Place] = []
     closed: list[Place] = []
     drained: list[Place] = []
+    is_quiet = health.is_quiet
     for group in groups:
         for offer in in_order(group, dice):
             target = offer.target
@@ -82,7 +83,7 @@ def choose(
                 if target.is_draining:
                     drained.append(place)
                     continue
-                standing = health.standing(endpoint.address, now)
+                standing = Standing.READY if is_quiet else health.standing(endpoint.address, now)
                 if standing is Standing.READY:
                     ready.append(place)
                 elif standing is Standing.DOWN:
@@ -101,6 +102,18 @@ def choose(
     return Choice([], min(pauses, default=0.0))
 
 
+def fixed_places(groups: Sequence[Sequence[Offer]]) -> list[Place] | None:
+    """The places of every new request while all is well; None when that depends on the dice."""
+    places: list[Place] = []
+    for group in groups:
+        if _has_ties(group) or any(_has_ties(offer.endpoints) for offer in group):
+            return None
+        for offer in in_order(group, 0):
+            if not offer.target.is_draining:
+                places += [Place(offer.target, endpoint) for endpoint in in_order(offer.endpoints, 0)]
+    return places[:MOST_PLACES]
+
+
 def in_order(ranked: Sequence[R], dice: int) -> Sequence[R]:
     """Lower priorities first; among equals, each order as likely as the weights make it (RFC 2782, "Weight")."""
     if len(ranked) < 2:
@@ -116,6 +129,10 @@ def in_order(ranked: Sequence[R], dice: int) -> Sequence[R]:
             ordered.append(tier.pop(_drawn(tier, dice >> 24)))
         ordered.append(tier[0])
     return ordered
+
+
+def _has_ties(ranked: Sequence[_Ranked]) -> bool:
+    return len({one.priority for one in ranked}) < len(ranked)
 
 
 def _drawn(tier: Sequence[_Ranked], number: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from edge_proxy.addr import Address, Monotonic, Transport
 from edge_proxy.routing.health import TargetHealth, Thresholds
 from edge_proxy.routing.names import Endpoint
-from edge_proxy.routing.selection import MOST_PLACES, Choice, Offer, choose, in_order
+from edge_proxy.routing.selection import MOST_PLACES, Choice, Offer, choose, fixed_places, in_order
 from edge_proxy.routing.targets import Target
 
 NOW = Monotonic(1000.0)
@@ -138,3 +138,11 @@ def test_srv_priorities_order_the_addresses_of_one_target() -> None:
     group = [Offer(Target("sip:sbc.example.net", None), 1, 1, (far, near)), offer(3, 2)]
     for dice in range(20):
         assert numbers(choose([group], TargetHealth(), NOW, dice)) == [1, 2, 3]
+
+
+def test_fixed_order_is_what_choosing_would_give() -> None:
+    """Where no dice are needed, the order is known beforehand, and it is the same one; drained targets are left out."""
+    groups = [[offer(2, 2), offer(1, 1), offer(4, 3, drains=True)], [offer(3, 1)]]
+    fixed = fixed_places(groups)
+    assert fixed == choose(groups, health_of(*groups), NOW, 7).places
+    assert fixed_places([[offer(1, 1), offer(2, 1)]]) is None
