@@ -97,7 +97,7 @@ class TargetBook:
         self._trunks: list[list[Offer]] = []
         self._customers: list[list[Offer]] = []
         self._fixed: dict[int, tuple[list[Hop], list[Hop]]] = {}
-        """The hops of every call while all is well, by customer: without and with renaming. Not where weights decide."""
+        """Each call's hops while all is well, by customer: without and with renaming. Not where weights decide."""
 
     def use(self, snapshot: Snapshot | None = None, names: Names | None = None) -> None:
         """Take another snapshot, other names, or both."""
