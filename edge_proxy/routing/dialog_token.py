@@ -1,7 +1,8 @@
 """What a request inside a dialog must tell us, carried by the peers themselves, signed, in our Record-Route URI.
 
 So no dialog is stored: a worker that has just started, or another node with the same key, serves a call that it never
-saw begin. The signature covers the Call-ID, so that a token taken from one call is worth nothing in another.
+saw begin. The signature covers the Call-ID, so that a token taken from one call is worth nothing in another, and a
+token has one spelling only: altered in any byte it is none.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edge_proxy.addr import Side
 
 _FIXED: Final = struct.Struct(">BQI")
 _MAC_BYTES: Final = 9
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class DialogState(NamedTuple):
@@ -50,6 +51,8 @@ class DialogSigner:
             raw = urlsafe_b64decode(token + b"=" * (-len(token) % 4))
         except ValueError:
             return None
+        if urlsafe_b64encode(raw).rstrip(b"=") != token:
+            return None  # the decoder skips characters that are none of its own, and the last bits of the last one
         mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if len(payload) < _FIXED.size or not hmac.compare_digest(mac, self._mac(payload, call_id)):
             return None
@@ -60,4 +63,6 @@ class DialogSigner:
         return DialogState(side, payload[_FIXED.size :].decode("utf-8", "replace"), evidence_id, started_s)
 
     def _mac(self, payload: bytes, call_id: bytes) -> bytes:
-        return hashlib.blake2b(payload + call_id, key=self._key, digest_size=_MAC_BYTES).digest()
+        # Its length keeps payload and Call-ID apart: the end of one cannot pass for the beginning of the other.
+        signed = len(payload).to_bytes(2, "big") + payload + call_id
+        return hashlib.blake2b(signed, key=self._key, digest_size=_MAC_BYTES).digest()
