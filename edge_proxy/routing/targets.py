@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from edge_proxy.addr import Address, Listener, Side, Transport
@@ -78,8 +80,8 @@ def transport_of(uri: Uri) -> Transport:
 def numeric_address(uri: Uri) -> Address | None:
     """The address a sip URI names when its host (or maddr) is numeric; None when it is a name to be resolved."""
     maddr = uri.param(b"maddr")
-    host = maddr.decode("ascii", "replace").strip("[]") if maddr else uri.host
-    if not _is_numeric(host):
+    host = _numeric(maddr.decode("ascii", "replace").strip("[]") if maddr else uri.host)
+    if not host:
         return None
     return Address(host, uri.port or default_port(transport_of(uri)))
 
@@ -93,14 +95,23 @@ def name_query(uri: Uri, side: Side) -> NameQuery | None:
     """What has to be found out about a sip URI that names its host; None for a numeric one, and for other schemes."""
     maddr = uri.param(b"maddr")
     host = maddr.decode("ascii", "replace").lower() if maddr else uri.host
-    if not host or _is_numeric(host.strip("[]")):
+    if not _is_name(host):
         return None
     is_settled = uri.scheme == "sips" or uri.param(b"transport") is not None
     return NameQuery(host.rstrip("."), uri.port, transport_of(uri) if is_settled else None, side)
 
 
-def _is_numeric(host: str) -> bool:
-    if ":" in host:
-        return True
-    parts = host.split(".")
-    return len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part[:4]) < 256 for part in parts)
+@lru_cache(maxsize=1024)
+def _numeric(host: str) -> str:
+    """An IP address in its canonical spelling; "" for anything else, and for one that stands for nobody or many."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ""
+    is_no_peer = address.is_multicast or address.is_unspecified or host == "255.255.255.255" or "%" in host
+    return "" if is_no_peer else str(address)
+
+
+def _is_name(host: str) -> bool:
+    """Whether DNS can know it: no name ends in a label of digits (RFC 1123 §2.1)."""
+    return bool(host) and ":" not in host and not host.rstrip(".").rpartition(".")[2].isdigit()

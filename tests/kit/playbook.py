@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
@@ -216,6 +217,7 @@ class Playbook:
 
     def _post(self, send: Send) -> None:
         listener = self.listeners[send.slot]
+        assert str(ip_address(send.address.host)) == send.address.host, send.address
         message = parse_message(send.data, OWN_LIMITS, is_stream=listener.transport is not Transport.UDP)
         if message.is_request:
             assert message.via is not None

@@ -8,6 +8,7 @@ from edge_proxy.addr import Side
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.pipeline.records import EndCause, Party
 from tests.kit.messages import (
+    CARRIER,
     FOREIGN,
     Dialog,
     ack_of,
@@ -19,7 +20,7 @@ from tests.kit.messages import (
     value,
     values,
 )
-from tests.kit.playbook import CARRIER, SPARE, Playbook, make_snapshot
+from tests.kit.playbook import SPARE, Playbook, make_snapshot
 
 
 def test_ringing_call_is_cancelled() -> None:

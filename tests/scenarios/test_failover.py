@@ -5,8 +5,8 @@ from __future__ import annotations
 from edge_proxy.addr import Side
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.pipeline.records import EndCause, Party
-from tests.kit.messages import Dialog, ack_of, answer, cancel_of, invite, value, values
-from tests.kit.playbook import CARRIER, FOR_CARRIERS, SPARE, Playbook, make_snapshot
+from tests.kit.messages import CARRIER, Dialog, ack_of, answer, cancel_of, invite, value, values
+from tests.kit.playbook import FOR_CARRIERS, SPARE, Playbook, make_snapshot
 
 TWO = (CARRIER, SPARE)
 
