@@ -253,7 +253,7 @@ class Pipeline:
         if refusal is not None or routed is None:
             status, cause, extra = refusal or (400, Cause.MALFORMED, [])
             if method == grammar.METHOD_ACK:
-                return Disposition.DROPPED, cause
+                return self._leave_ack(message, cause)
             self._answer(message, source, listener, status, extra=extra)
             return Disposition.ANSWERED, cause
         if message.to_tag:
@@ -263,6 +263,12 @@ class Pipeline:
         if method == grammar.METHOD_OPTIONS and self._own.has(routed.next_hop) and not routed.next_hop.user:
             return self._answer_options(message, source, listener, peer)
         return self._attempt(message, routed, key, source, listener, peer, now)
+
+    def _leave_ack(self, ack: Message, cause: Cause) -> Outcome:
+        """An ACK that goes no further: to an answer of ours without a transaction, which its tag shows, or dropped."""
+        if ack.to_tag and ack.to_tag == self._stateless_tag(ack):
+            return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
+        return Disposition.DROPPED, cause
 
     def _stamp(self, message: Message, source: Address) -> None:
         """Write into the top Via where the request really came from (RFC 3581 §4)."""
@@ -332,9 +338,7 @@ class Pipeline:
         if state is None:
             cause = Cause.UNKNOWN_DIALOG if token is None else Cause.FORGED_TOKEN
             if is_ack:
-                if received.to_tag == self._stateless_tag(received):
-                    return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
-                return Disposition.DROPPED, cause
+                return self._leave_ack(received, cause)
             self._answer(received, source, listener, 481 if token is None else 403)
             return Disposition.ANSWERED, cause
         call = self.calls.find(state.evidence_id)
