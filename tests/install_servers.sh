@@ -8,6 +8,8 @@ if [ "${1:-}" = venv ]; then
 else
     packages=""
     command -v sipp >/dev/null 2>&1 || packages="$packages sip-tester"
+    command -v kamailio >/dev/null 2>&1 || packages="$packages kamailio"
+    command -v baresip >/dev/null 2>&1 || packages="$packages baresip-core"
     command -v prometheus >/dev/null 2>&1 || packages="$packages prometheus"
     command -v promtool >/dev/null 2>&1 || packages="$packages prometheus"
 fi
