@@ -74,7 +74,7 @@ def config_for(directory: Path, site: Site, customer: tuple[str, int], carrier: 
             "numbers": ["+12025550100-+12025550199"],
         }
     ]
-    config["trunks"] = [{"id": "carrier", "targets": [uri(*carrier, by)]}]
+    config["trunks"] = [{"id": "carrier", "targets": [uri(*carrier, by)], "probe": {"interval_s": 0}}]
     return config
 
 
@@ -105,7 +105,7 @@ def build(stack: ExitStack, directory: Path, where: str, transports: str) -> tup
     if has_customer_proxy:
         config["customers"][0]["targets"] = [uri(*customer_side, between)]
     if has_carrier_proxy:
-        config["trunks"][0]["targets"] = [uri(*carrier_side, between)]
+        config["trunks"][0] |= {"targets": [uri(*carrier_side, between)], "probe": {"interval_s": 1}}
     proxy = stack.enter_context(ProxyProcess(directory, site, config))
     network = Network(
         End(CUSTOMER, customer_calls_to, customer_port, CUSTOMER_NUMBER),
@@ -176,3 +176,5 @@ def test_calls_through_kamailio_both_ways_all_succeed(where: str, transports: st
                     )
         samples = proxy.assert_balanced()
         assert samples.total("calls_active") == 0
+        probed = samples.total("messages_by_cause_total", cause="probe_response")
+        assert (probed > 0) is WHERE[where][1], "Kamailio answers our OPTIONS, and only where it is the target"

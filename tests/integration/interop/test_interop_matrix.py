@@ -102,7 +102,9 @@ def base_config(directory: Path, site: Site, trunk_targets: list[str]) -> Config
     for listener in config["listeners"].values():
         listener["transports"] = ["udp", "tcp"]
     config["customers"] = []
-    config["trunks"] = [{"id": "carrier", "targets": trunk_targets, "sources": [f"{CARRIER}/32"]}]
+    config["trunks"] = [
+        {"id": "carrier", "targets": trunk_targets, "sources": [f"{CARRIER}/32"], "probe": {"interval_s": 0}}
+    ]
     config["sip"] = {"t1_ms": 100, "t4_ms": 500}
     return config
 
