@@ -10,7 +10,6 @@ import re
 from typing import Final, NamedTuple
 
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import split_list
 from edge_proxy.sip.message import Message
 
 SMALLEST_INTERVAL_S: Final = 90
@@ -101,10 +100,9 @@ def _seconds(message: Message, kind: int) -> int | None:
 
 
 def _has_timer(message: Message, kind: int) -> bool:
-    for value in message.values(kind):
-        if _TIMER in value.lower() and _TIMER in (tag.lower() for tag in split_list(value)):
-            return True
-    return False
+    if message.first[kind] < 0:
+        return False
+    return any(_TIMER in value.lower().translate(None, b" \t").split(b",") for value in message.values(kind))
 
 
 def _append(message: Message, kind: int, line: bytes) -> None:

@@ -47,13 +47,19 @@ class Core:
     """The pipeline, the time, and all it has recorded and sent."""
 
     def __init__(
-        self, *, worker_secret: bytes = b"s" * 32, wall_s: float = WALL_S, config: str = CONFIG, **settings: int
+        self,
+        *,
+        worker_secret: bytes = b"s" * 32,
+        wall_s: float = WALL_S,
+        config: str = CONFIG,
+        timers: TimerSettings = TimerSettings(),  # noqa: B008 - frozen
+        **settings: int,
     ) -> None:
         self.now = 1000.0
         self.wanted: set[NameQuery] = set()
         self.records: list[Record] = []
         self.pipeline = Pipeline(
-            PipelineSettings("edge-test", 0, [CUSTOMERS, CARRIERS], TimerSettings(), worker_secret, **settings),
+            PipelineSettings("edge-test", 0, [CUSTOMERS, CARRIERS], timers, worker_secret, **settings),
             compile_snapshot(parse_settings(config.encode(), "test")),
         )
         self.pipeline.wall_offset_s = wall_s - self.now

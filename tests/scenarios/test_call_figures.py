@@ -6,6 +6,7 @@ import pytest
 
 from edge_proxy.addr import Monotonic
 from edge_proxy.pipeline.records import EndCause, Ending, Party
+from edge_proxy.transaction.timers import TimerSettings
 from tests.kit.core_rig import (
     ACME_NUMBER,
     CARRIER,
@@ -20,6 +21,7 @@ from tests.kit.core_rig import (
     invite,
     request,
     set_up,
+    statuses,
 )
 
 BUSY = 'Reason: Q.850;cause=17;text="User busy"'
@@ -152,3 +154,15 @@ def test_attempt_without_a_target_has_an_end() -> None:
     ending = only_ending(core)
     assert (ending.cause, ending.ended_by, ending.status) == (EndCause.REJECTED, Party.PROXY, 503)
     assert core.pipeline.calls.is_reconciled()
+
+
+def test_timer_c_on_a_hop_that_never_spoke_sends_it_no_cancel() -> None:
+    """RFC 3261 §9.1, §16.8: without a provisional response there is nothing to cancel; the caller gets 408."""
+    core = Core(timers=TimerSettings(t1_s=2.0))  # timer B at 128 s: timer C comes while the second hop is silent
+    core.receive(invite(), PBX)
+    sent = statuses(core.advance(190.0))
+    assert {what for address, what in sent if address != PBX} == {"INVITE"}
+    assert (PBX, "408") in sent
+    assert only_ending(core).cause is EndCause.TIMED_OUT
+    core.advance(1000.0)
+    assert not core.pipeline.layer.clients
