@@ -158,7 +158,7 @@ def test_attempt_without_a_target_has_an_end() -> None:
 
 def test_timer_c_on_a_hop_that_never_spoke_sends_it_no_cancel() -> None:
     """RFC 3261 §9.1, §16.8: without a provisional response there is nothing to cancel; the caller gets 408."""
-    core = Core(timers=TimerSettings(t1_s=2.0))  # timer B at 128 s: timer C comes while the second hop is silent
+    core = Core(timers=TimerSettings(t1_s=4.0))  # timer B would come after 256 s, timer C comes before it
     core.receive(invite(), PBX)
     sent = statuses(core.advance(190.0))
     assert {what for address, what in sent if address != PBX} == {"INVITE"}
