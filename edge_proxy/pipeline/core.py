@@ -360,9 +360,6 @@ class Pipeline:
             hop = hops[0]
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
-        if message.method == grammar.METHOD_INVITE and is_too_short(message):
-            self._answer(received, source, listener, 422, extra=[_MIN_SE])
-            return Disposition.ANSWERED, Cause.SESSION_TOO_SHORT
         server = self._open_server(received, key, source, listener)
         context = ForwardContext(server, message, routed, hops, (), None, self._tag(key), crossing)
         if message.method in REFRESHES:
