@@ -6,13 +6,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test check lint types contracts format lock clean servers
+.PHONY: demo test bench check lint types contracts format lock clean servers
 
 demo: $(VENV)/.run-ready  ## the proxy with real SIP peers on loopback: make demo ARGS="--seconds 20"
 	$(BIN)/edge-proxy demo $(ARGS)
 
 test: $(VENV)/.dev-ready servers  ## every test; ARGS are pytest's
 	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.dev-ready servers  ## cost per call beside a null forwarder and Kamailio; ARGS="--quick" or --json FILE
+	$(BIN)/python -m tests.bench $(ARGS)
 
 check: lint types contracts  ## every static check
 
