@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
-from edge_proxy.addr import Side, Transport
+from edge_proxy.addr import Side, Transport, Wall
 from edge_proxy.config import (
     ConfigErrors,
     CustomerSettings,
@@ -25,6 +26,8 @@ from edge_proxy.config import (
     settings_error,
 )
 from edge_proxy.errors import ConfigError
+from edge_proxy.inventory.compiled import BuildRequest, InlineRange, compile_apart, map_index
+from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
@@ -39,8 +42,11 @@ from edge_proxy.traffic.asn_table import AsnTable
 _HASH_CHARS: Final = 12
 
 
-def compile_snapshot(settings: Settings) -> Snapshot:
-    """Build what a worker decides from. Raises `ConfigErrors` with all that is wrong."""
+def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
+    """Build what a worker decides from, with the numbers as they are owned at `now`; by default, at this moment.
+
+    Raises `ConfigErrors` with all that is wrong.
+    """
     errors: list[ConfigError] = []
     digest = hashlib.sha256(dump(settings).encode())
     customer_targets = tuple(
@@ -52,7 +58,8 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         for ordinal, trunk in enumerate(settings.trunks)
     )
     asn_table = _load_asn_table(settings, digest.update, errors)
-    if errors or asn_table is None:
+    owned = _load_ownership(settings, Wall(time.time()) if now is None else now, digest.update, errors)
+    if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     customers = tuple(
         Customer(
@@ -67,11 +74,7 @@ def compile_snapshot(settings: Settings) -> Snapshot:
     )
     rulebook = Rulebook(
         customers=customers,
-        ownership=OwnershipIndex.build(
-            OwnedRange(first, last, ordinal)
-            for ordinal, customer in enumerate(settings.customers)
-            for first, last in customer.ranges
-        ),
+        ownership=owned.ownership,
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
         fallback_emergency=emergency_plan(""),
         mode=Mode(settings.policy.mode),
@@ -91,7 +94,13 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         asn_table=asn_table,
         limits=settings.sip.limits,
         refuses_without_evidence=settings.evidence.when_full == "refuse",
+        next_change_at=owned.next_change_at,
     )
+
+
+def inventory_url(settings: Settings) -> str:
+    """Where the inventory of numbers is, whether it exists or not."""
+    return settings.numbers.inventory or f"sqlite:///{settings.data_dir / 'numbers.sqlite'}"
 
 
 def transports_of(listener: ListenerSettings) -> list[Transport]:
@@ -147,6 +156,49 @@ def _probe(probe: ProbeSettings) -> Probe | None:
     if not probe.interval_s:
         return None
     return Probe(probe.interval_s, probe.timeout_s, probe.up_after, probe.down_after)
+
+
+class _Owned(NamedTuple):
+    ownership: OwnershipIndex
+    next_change_at: Wall | None
+
+
+def _load_ownership(
+    settings: Settings, now: Wall, update_digest: Callable[[bytes], object], errors: list[ConfigError]
+) -> _Owned | None:
+    """Who owns which number: what is written in the configuration and what is in the inventory, together."""
+    if settings.numbers.inventory is None and not (settings.data_dir / "numbers.sqlite").exists():
+        return _Owned(
+            OwnershipIndex.build(
+                OwnedRange(first, last, ordinal)
+                for ordinal, customer in enumerate(settings.customers)
+                for first, last in customer.ranges
+            ),
+            None,
+        )
+    key = "data_dir" if settings.numbers.inventory is None else "numbers.inventory"
+    request = BuildRequest(
+        url=inventory_url(settings),
+        directory=str(settings.data_dir),
+        customers=[customer.id for customer in settings.customers],
+        inline=[
+            InlineRange(first, last, ordinal, f"customers[{ordinal}].numbers[{place}]")
+            for ordinal, customer in enumerate(settings.customers)
+            for place, (first, last) in enumerate(customer.ranges)
+        ],
+        now=now,
+    )
+    try:
+        result = compile_apart(request)
+        errors.extend(settings_error(settings, problem.key, problem.text) for problem in result.problems)
+        if result.problems:
+            return None
+        index = map_index(Path(result.path))
+    except InventoryError as error:
+        errors.append(settings_error(settings, key, str(error)))
+        return None
+    update_digest(index.version.encode())
+    return _Owned(index, None if result.next_change_at is None else Wall(result.next_change_at))
 
 
 def _load_asn_table(

@@ -7,6 +7,7 @@ The commented default is config/edge-proxy.yaml. No file is opened and no name i
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -33,6 +34,8 @@ from edge_proxy.traffic.address_ranges import parse_prefix
 
 RETENTION_DAYS_MIN: Final = 365
 TELEMETRY_LISTEN: Final = "127.0.0.1:9464"
+
+_INVENTORY_URL: Final = re.compile(r"(postgresql(\+psycopg)?://[^/\s]*/[^/\s?]+(\?\S*)?|sqlite:///\S+)")
 
 # ISO 3166 codes that people write from habit, and the code that numbering plans know.
 _REGION_HABITS: Final = {"UK": "GB", "EL": "GR", "USA": "US", "EN": "GB"}
@@ -94,6 +97,15 @@ def _checked_path(value: object) -> object:
     if isinstance(value, str) and not (value and value.isprintable()):
         raise ValueError(f"{quote(value)} is no path; write one such as data or /var/lib/edge-proxy")
     return value
+
+
+def _checked_inventory(text: str) -> str:
+    if not _INVENTORY_URL.fullmatch(text):  # what was written may hold a password, so it is not repeated
+        raise ValueError(
+            "it is no URL of an inventory; write postgresql+psycopg://USER@HOST/DATABASE or sqlite:///FILE, "
+            "or leave it out to use numbers.sqlite in data_dir"
+        )
+    return text
 
 
 def _offered_transport(value: object) -> object:
@@ -273,6 +285,14 @@ class TrunkSettings(Section):
         return [parse_prefix(text) for text in self.sources]
 
 
+class NumbersSettings(Section):
+    """Numbers that are kept in a database beside those written here."""
+
+    inventory: Annotated[str, AfterValidator(_checked_inventory)] | None = Field(
+        default=None, examples=['"postgresql+psycopg://edge@db.example.net/edge"']
+    )
+
+
 class AsnSettings(Section):
     table: FilePath = Field(examples=["config/asn-sample.tsv"])
 
@@ -368,6 +388,7 @@ class Settings(Section):
     trunks: list[TrunkSettings] = Field(
         min_length=1, examples=['[{id: carrier-a, targets: ["sip:203.0.113.10:5060"]}]']
     )
+    numbers: NumbersSettings = NumbersSettings()
     asn: AsnSettings | None = Field(default=None, examples=["{table: config/asn-sample.tsv}"])
     policy: PolicySettings = PolicySettings()
     evidence: EvidenceSettings = EvidenceSettings()

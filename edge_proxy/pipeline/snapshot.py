@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_proxy.addr import Side
+from edge_proxy.addr import Side, Wall
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.routing.names import NameQuery
@@ -29,6 +29,8 @@ class Snapshot:
     limits: Limits
     refuses_without_evidence: bool = False
     """When the evidence buffer is full: True refuses new calls, False lets them pass unrecorded (and counted)."""
+    next_change_at: Wall | None = None
+    """When the next right to a number begins or ends, so that a snapshot compiled then differs; None: no such date."""
 
     @property
     def customers(self) -> tuple[Customer, ...]:

@@ -1,0 +1,167 @@
+"""Compile the inventory: `python -m edge_proxy.inventory.build`, a request as JSON in, the path of an index file out.
+
+The file holds who owns what at one moment, from the inventory and the configuration together. Its name is a hash of
+everything that went into it, so what has not changed is not made again. The same number in both, for two customers, is
+a problem; so is a customer of the inventory that the configuration does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from edge_proxy.inventory.compiled import (
+    BuildProblem,
+    BuildRequest,
+    BuildResult,
+    InlineRange,
+    index_path,
+    map_index,
+    remove_old_indexes,
+    write_index,
+)
+from edge_proxy.inventory.overlay import describe_range
+from edge_proxy.inventory.rights import FOREVER, InventoryError
+from edge_proxy.inventory.store import Inventory, Reading
+from edge_proxy.numbers.index_file import LAYOUT, pack_index
+
+MAX_PROBLEMS: Final = 100
+
+_VERSION_CHARS: Final = 12
+_NICENESS: Final = 10
+_NOBODY: Final = -1
+_UNKNOWN: Final = -2
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Make the index unless it is there. Raises InventoryError."""
+    with Inventory.open(request.url, create=False) as inventory, inventory.reading() as reading:
+        owners = _owners(reading, request)
+        next_change_at = _next_change(reading, request.now)
+        path = index_path(Path(request.directory), _version(reading, request, owners))
+        if _is_whole(path):
+            return BuildResult(str(path), next_change_at)
+        problems = _conflicts(reading, request)
+        unknown = Counter[int]()
+        inline = sorted((one.first, one.last, one.owner) for one in request.inline)
+        if not problems:
+            packed = pack_index(_interleaved(_owned(reading, owners, unknown), inline), path.stem.rpartition("-")[2])
+        else:
+            for _ in _owned(reading, owners, unknown):
+                pass
+        problems += _unknown_customers(reading, request, unknown)
+        if problems:
+            return BuildResult(problems=problems[:MAX_PROBLEMS])
+    write_index(path, packed)
+    map_index(path).verify_order()
+    remove_old_indexes(path.parent, path)
+    return BuildResult(str(path), next_change_at, is_new=True)
+
+
+def main() -> None:
+    """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
+    os.nice(_NICENESS)  # calls come first
+    asked = json.load(sys.stdin)
+    asked["inline"] = [InlineRange(**one) for one in asked["inline"]]
+    try:
+        answer = asdict(build(BuildRequest(**asked)))
+    except InventoryError as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+def _owners(reading: Reading, request: BuildRequest) -> dict[int, int]:
+    """Whose numbers each holding is at this moment, by place."""
+    places = {customer: place for place, customer in enumerate(request.customers)}
+    owners: dict[int, int] = {}
+    for number, holding in reading.holdings.items():
+        owners[number] = next((places.get(r.customer, _UNKNOWN) for r in holding if r.holds_at(request.now)), _NOBODY)
+        if any(right.customer not in places and right.end > request.now for right in holding):
+            owners[number] = _UNKNOWN
+    return owners
+
+
+def _next_change(reading: Reading, now: float) -> float | None:
+    """When a right begins or ends next. Those that nobody uses any more count too: compiling again does no harm."""
+    moments = (moment for holding in reading.holdings.values() for r in holding for moment in (r.valid_from, r.end))
+    return min((moment for moment in moments if now < moment < FOREVER), default=None)
+
+
+def _version(reading: Reading, request: BuildRequest, owners: dict[int, int]) -> str:
+    inline = [(one.first, one.last, one.owner) for one in request.inline]
+    parts = [LAYOUT, reading.revision, request.customers, inline, sorted(owners.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_VERSION_CHARS]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        map_index(path)
+    except InventoryError:
+        return False
+    return True
+
+
+def _owned(reading: Reading, owners: dict[int, int], unknown: Counter[int]) -> Iterator[tuple[int, int, int]]:
+    for first, last, holding, _ in reading.ranges():
+        owner = owners[holding]
+        if owner >= 0:
+            yield first, last, owner
+        elif owner == _UNKNOWN:
+            unknown[holding] += last - first + 1
+
+
+def _interleaved(
+    many: Iterable[tuple[int, int, int]], few: Iterable[tuple[int, int, int]]
+) -> Iterator[tuple[int, int, int]]:
+    """Two sorted streams as one."""
+    waiting = iter(few)
+    ahead = next(waiting, None)
+    for one in many:
+        while ahead is not None and ahead[0] < one[0]:
+            yield ahead
+            ahead = next(waiting, None)
+        yield one
+    while ahead is not None:
+        yield ahead
+        ahead = next(waiting, None)
+
+
+def _conflicts(reading: Reading, request: BuildRequest) -> list[BuildProblem]:
+    """Numbers that the configuration gives to one customer and the inventory, now or later, to another."""
+    problems: list[BuildProblem] = []
+    for one in request.inline:
+        customer = request.customers[one.owner]
+        for stored in reading.touching(one.first, one.last):
+            for right in reading.holdings[stored.holding]:
+                if right.customer != customer and right.end > request.now and len(problems) < MAX_PROBLEMS:
+                    shared = describe_range(max(one.first, stored.first), min(one.last, stored.last))
+                    text = f"{shared} is {right.customer}'s in the inventory ({right}); take it out here or there"
+                    problems.append(BuildProblem(one.key, text))
+    return problems
+
+
+def _unknown_customers(reading: Reading, request: BuildRequest, unknown: Counter[int]) -> list[BuildProblem]:
+    known = set(request.customers)
+    numbers = Counter[str]()
+    for holding, count in unknown.items():
+        for customer in {r.customer for r in reading.holdings[holding] if r.end > request.now} - known:
+            numbers[customer] += count
+    return [
+        BuildProblem(
+            "customers",
+            f"the inventory gives {count} numbers to {customer}, which is no customer here; "
+            f"add the customer, or take them away: edge-proxy numbers remove --customer {customer}",
+        )
+        for customer, count in sorted(numbers.items())
+    ]
+
+
+if __name__ == "__main__":
+    main()
