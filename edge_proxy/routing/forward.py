@@ -67,6 +67,8 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Rout
     """
     request_uri = message.uri
     uri = parse_uri(request_uri)
+    if uri.headers:
+        raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, None, mark)
     routes = [piece for value in message.values(grammar.ROUTE) for piece in split_list(value)]

@@ -35,15 +35,20 @@ class Uri(NamedTuple):
     port: int | None
     user_params: bytes
     params: bytes
+    headers: bytes = b""
+    """What stands behind "?" in a sip or sips URI, with it: forbidden in a Request-URI (RFC 3261 §19.1.1)."""
 
     def param(self, name: bytes) -> bytes | None:
         """The value of a URI parameter (lower-case name); b"" when it has none, None when absent."""
         return find_param(self.params, name)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def parse_uri(text: bytes) -> Uri:
-    """Parse a URI; raises `RemoteProtocolError` when it is none. Memoised: peers send the same ones again and again."""
+    """Parse a URI; raises `RemoteProtocolError` when it is none.
+
+    Memoised, since a message is asked for the same one several times; few, since a peer may send long ones.
+    """
     scheme_match = _SCHEME.match(text)
     if scheme_match is None:
         raise RemoteProtocolError("URI has no scheme", rfc="3261 §19.1.1")
@@ -63,7 +68,7 @@ def _parse_sip(scheme: str, rest: bytes) -> Uri:
     match = _SIP_REST.fullmatch(rest)
     if match is None:
         raise RemoteProtocolError(f"{scheme} URI is malformed", rfc="3261 §19.1.1")
-    user_part, host, port_text, params, _headers = match.groups()
+    user_part, host, port_text, params, headers = match.groups()
     port = None if port_text is None else int(port_text)
     if port is not None and not 0 < port < 65536:
         raise RemoteProtocolError(f"{scheme} URI has a port that is none", rfc="3261 §19.1.1")
@@ -74,7 +79,8 @@ def _parse_sip(scheme: str, rest: bytes) -> Uri:
         number, semicolon, tail = user_part.partition(b";")
         user = _decode(number.partition(b":")[0])
         user_params = semicolon + tail
-    return Uri(scheme, user, host.strip(b"[]").decode("ascii").lower(), port, user_params, params or b"")
+    bare_host = host.strip(b"[]").decode("ascii").lower()
+    return Uri(scheme, user, bare_host, port, user_params, params or b"", headers or b"")
 
 
 def _decode(text: bytes) -> str:
