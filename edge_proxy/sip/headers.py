@@ -25,7 +25,12 @@ _VIA: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5}))?",
     re.IGNORECASE,
 )
+_READABLE_VIA: Final = re.compile(
+    rb"[^\s/,;]+[ \t]*/[ \t]*[^\s/,;]+[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
+    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5})(?![0-9]))?"
+)
 _NAME_ADDR: Final = re.compile(rb"((?:" + _QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]++)*+)<([^<>\r\n]*+)>", re.DOTALL)
+_PARAMS_BEGIN: Final = (b";", b"")
 _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
 
@@ -104,6 +109,16 @@ def parse_via(value: bytes) -> Via:
     return Via(match[1].upper(), match[2], None if port is None else int(port), branch, rport, received, maddr)
 
 
+def readable_via(value: bytes) -> Via | None:
+    """What can be read of a Via that `parse_via` refused: enough to know where an answer goes; None when it is not."""
+    match = _READABLE_VIA.match(value)
+    if match is None:
+        return None
+    port = int(match[3] or 0)
+    rport = find_param(value[match.end() :], b"rport")
+    return Via(match[1].upper(), match[2], port if 0 < port < 65536 else None, b"", rport, None, None)
+
+
 def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
     """The same Via value with `received` and `rport` filled in for where it really came from (RFC 3261 §18.2.1, 3581).
 
@@ -113,9 +128,9 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
     sent_host = via.host.strip(b"[]")
     if via.rport is None and via.received is None and sent_host == host:
         return value
-    head = _VIA.match(value)
+    head = _VIA.match(value) or _READABLE_VIA.match(value)
     if head is None:
-        raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
+        return value
     pieces = [value[: head.end()]]
     position = head.end()
     while param := _PARAM.match(value, position):
@@ -126,6 +141,7 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
     pieces.append(b";received=" + host)
     if via.rport is not None:
         pieces.append(b";rport=%d" % source.port)
+    pieces.append(value[position:])  # nothing, but in a Via that was refused and is sent back
     return b"".join(pieces)
 
 
@@ -157,7 +173,10 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
     """One name-addr or addr-spec; `header` is named in the error."""
     match = _NAME_ADDR.match(value)
     if match is not None:
-        return NameAddr(match[1].strip(b" \t"), match[2].strip(b" \t"), value[match.end() :])
+        params = value[match.end() :]
+        if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
+            raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
+        return NameAddr(match[1].strip(b" \t"), match[2].strip(b" \t"), params)
     if b"<" in value or b">" in value or b'"' in value:
         raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
     uri, semicolon, params = value.partition(b";")
@@ -170,15 +189,19 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
 def parse_tag(value: bytes, header: str) -> bytes:
     """The tag of a From or To value; b"" when it has none."""
     end = value.rfind(b">")
-    if end < 0 or b'"' in value[end:]:
-        params = parse_name_addr(value, header).params
-    else:
+    if end >= 0 and value.count(b'"') & 1 == 0:
         params = value[end + 1 :]
-        if value.find(b"<") < 0:
-            raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
-    if params[:5] == b";tag=" and params.find(b";", 1) < 0:
-        return params[5:].strip(b" \t")
-    return find_param(params, b"tag") or b""
+        if b'"' not in params:
+            if b"<" not in value:
+                raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
+            if params[:5] == b";tag=" and params.find(b";", 1) < 0:
+                return params[5:].strip(b" \t")
+            if not params:
+                return b""
+            if params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
+                raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
+            return find_param(params, b"tag") or b""
+    return find_param(parse_name_addr(value, header).params, b"tag") or b""
 
 
 def parse_cseq(value: bytes) -> tuple[int, bytes]:

@@ -1,0 +1,337 @@
+"""The values of the headers that a proxy reads: what they mean, and that no bytes make their readers stumble."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_proxy.addr import Address
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip.headers import (
+    NameAddr,
+    find_param,
+    parse_cseq,
+    parse_name_addr,
+    parse_retry_after,
+    parse_tag,
+    parse_via,
+    readable_via,
+    response_address,
+    split_list,
+    stamp_via,
+)
+
+SOURCE = Address("198.51.100.10", 5062)
+pieces = st.text('ab,;<>"\\ =@:sip', max_size=60).map(str.encode)
+
+NASTY = [
+    b'"',
+    b"<",
+    b">",
+    b",",
+    b"\\",
+    b'\\"',
+    b";",
+    b"=",
+    b" ",
+    b"a",
+    b'"<',
+    b'a"',
+    b";a",
+    b";a=",
+    b';a="',
+    b"@",
+    b":",
+]
+WORST = [
+    *(piece * (8192 // len(piece)) for piece in NASTY),
+    *(b"<" + piece * (8190 // len(piece)) for piece in NASTY),
+    *(b'"' + piece * (8190 // len(piece)) for piece in NASTY),
+    *(piece * (8190 // len(piece)) + b"<sip:a@b>" for piece in NASTY),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "split"),
+    [
+        (b"a", [b"a"]),
+        (b" a , b ", [b"a", b"b"]),
+        (b'"x, y" <sip:a@b>, <sip:c,d@e>', [b'"x, y" <sip:a@b>', b"<sip:c,d@e>"]),
+        (b'"x\\", y" <sip:a@b>,c', [b'"x\\", y" <sip:a@b>', b"c"]),
+        (b"a,,b,", [b"a", b"", b"b", b""]),
+        (b'a, "b, c', [b"a", b'"b, c']),
+        (b"a, <b, c", [b"a", b"<b, c"]),
+        (b"", [b""]),
+    ],
+)
+def test_list_splits_at_its_own_commas_only(value: bytes, split: list[bytes]) -> None:
+    """§7.3.1: commas in quotes or angle brackets belong to the piece; what is not closed is one piece to the end."""
+    assert split_list(value) == split
+
+
+@given(pieces)
+def test_split_loses_nothing(value: bytes) -> None:
+    """Joined again, all that is no blank is there, in order."""
+    assert b"".join(b",".join(split_list(value)).split()) == b"".join(value.split())
+
+
+@pytest.mark.parametrize(
+    ("value", "parsed"),
+    [
+        (b"<sip:a@b>;tag=1", NameAddr(b"", b"sip:a@b", b";tag=1")),
+        (b'"A, <B>" <sip:a@b> ; x', NameAddr(b'"A, <B>"', b"sip:a@b", b" ; x")),
+        (b"A Bell<sip:a@b;lr>", NameAddr(b"A Bell", b"sip:a@b;lr", b"")),
+        (b"sip:a@b;tag=1", NameAddr(b"", b"sip:a@b", b";tag=1")),
+        (b"< sip:a@b >", NameAddr(b"", b"sip:a@b", b"")),
+        (b'"a\\"b" <tel:+1>', NameAddr(b'"a\\"b"', b"tel:+1", b"")),
+    ],
+)
+def test_name_addr_reads_what_stands_where(value: bytes, parsed: NameAddr) -> None:
+    """§20.10: without brackets the parameters are the header's."""
+    assert parse_name_addr(value, "From") == parsed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'"a <sip:a@b>',
+        b"<sip:a@b",
+        b"sip:a@b>",
+        b"",
+        b"   ",
+        b"sip:a@b?x=y",
+        b"sip:a @b",
+        b"a, b <sip:a@b>",
+        b"sip:a@b, sip:c@d",
+        b"<sip:good@b> <sip:evil@b>",
+        b"<sip:good@b>, <sip:evil@b>;tag=1",
+        b"<sip:good@b>evil@b",
+        b'<sip:good@b>"evil"',
+        b"<<sip:a@b>>",
+    ],
+)
+def test_address_that_others_might_read_differently_is_refused(value: bytes) -> None:
+    """Two readers that each take another part for the caller is how identity checks are walked around."""
+    with pytest.raises(RemoteProtocolError, match=r"^From "):
+        parse_name_addr(value, "From")
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        (b"<sip:a@b>;tag=1", b"1"),
+        (b"<sip:a@b>;tag=1 ", b"1"),
+        (b'"A" <sip:a@b> ; x=y ; TAG = 1 ;z', b"1"),
+        (b"sip:a@b;tag=1", b"1"),
+        (b"<sip:a@b;tag=not>", b""),
+        (b'"x;tag=no" <sip:a@b>', b""),
+        (b'<sip:a@b>;x="<>;tag=no";tag=1', b"1"),
+        (b'"\\"" <sip:a@b>;tag=1', b"1"),
+        (b"<sip:a@b>;tag", b""),
+    ],
+)
+def test_tag_is_the_headers_own_parameter(value: bytes, tag: bytes) -> None:
+    """Neither the URI's parameters nor what stands in quotes counts."""
+    assert parse_tag(value, "To") == tag
+
+
+@pytest.mark.parametrize(
+    "value", [b'"a <sip:a@b>;tag=1', b"sip:a@b>;tag=1", b"<sip:a@b> x;tag=1", b"<sip:a@b>, <sip:c@d> y", b"<sip:a@b>,x"]
+)
+def test_tag_of_a_malformed_address_is_refused(value: bytes) -> None:
+    """From and To are parts that a proxy uses (§16.3 step 1)."""
+    with pytest.raises(RemoteProtocolError, match=r"^To "):
+        parse_tag(value, "To")
+
+
+@pytest.mark.parametrize(
+    ("params", "name", "value"),
+    [
+        (b";lr", b"lr", b""),
+        (b";a=1;lr;b", b"lr", b""),
+        (b";A=1", b"a", b"1"),
+        (b' ; a = "x;b=2" ; b = 3', b"b", b"3"),
+        (b";a=[2001:db8::1]:5;b=2", b"a", b"[2001:db8::1]"),
+        (b";lrx", b"lr", None),
+        (b"lr", b"lr", None),
+        (b"", b"lr", None),
+    ],
+)
+def test_param_is_found_by_its_whole_name(params: bytes, name: bytes, value: bytes | None) -> None:
+    """In any case, with blanks around, after quoted values."""
+    assert find_param(params, name) == value
+
+
+def test_via_is_read_with_everything_a_response_needs() -> None:
+    """§20.42, RFC 3581."""
+    via = parse_via(b"SIP / 2.0 / udp Host.example : 5070 ;branch=z9hG4bKx;RPORT;maddr=1.2.3.4;received=[::1];x")
+    assert (via.transport, via.host, via.port) == (b"UDP", b"Host.example", 5070)
+    assert (via.branch, via.rport, via.received, via.maddr) == (b"z9hG4bKx", b"", b"[::1]", b"1.2.3.4")
+    assert via.sent_by == b"host.example:5070"
+    assert parse_via(b"SIP/2.0/TCP [2001:DB8::1]").sent_by == b"[2001:db8::1]"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            b"",
+            b"SIP/2.0/UDP",
+            b"SIP/2.0/UDP  ",
+            b"SIP/3.0/UDP a",
+            b"SIP/2.0 a",
+            b"SIP/2.0/UDP a:b",
+            b"SIP/2.0/UDP a:0",
+        ),
+        *(
+            b"SIP/2.0/UDP a:65536",
+            b"SIP/2.0/UDP a;;x",
+            b"SIP/2.0/UDP a;x y",
+            b"SIP/2.0/UDP 2001:db8::1",
+            b"SIP/2.0/UDP a b",
+        ),
+        *(b"SIP/2.0/UDP a;branch=<>", b'SIP/2.0/UDP a;x="', b"SIP/2.0/UDP a:123456"),
+    ],
+)
+def test_malformed_via_is_refused(value: bytes) -> None:
+    """Every part of Via is used: nothing of it may be guessed."""
+    with pytest.raises(RemoteProtocolError, match=r"^Via "):
+        parse_via(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "host", "port"),
+    [
+        (b"SIP/2.0/UDP 192.0.2.15;;,;,,", b"192.0.2.15", None),
+        (b"SIP/7.0/UDP c.example.com:5070;branch=x", b"c.example.com", 5070),
+        (b"SIP/2.0/UDP a:123456", b"a", None),
+        (b"SIP/2.0/UDP a:0;x y", b"a", None),
+    ],
+)
+def test_refused_via_still_says_where_its_answer_goes(value: bytes, host: bytes, port: int | None) -> None:
+    """A request with a bad Via can be told so as long as its sent-by is readable."""
+    via = readable_via(value)
+    assert via is not None
+    assert (via.host, via.port) == (host, port)
+    stamped = stamp_via(value, via, SOURCE)
+    assert b";received=198.51.100.10" in stamped
+    assert stamped.replace(b";received=198.51.100.10", b"") == value
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"SIP/2.0 host", b"a/b/c", b"SIP/2.0/UDP [x"])
+def test_via_without_sent_by_is_unreadable(value: bytes) -> None:
+    """Then there is nobody to answer."""
+    assert readable_via(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "stamped"),
+    [
+        (b"SIP/2.0/UDP 198.51.100.10:5060;branch=x", b"SIP/2.0/UDP 198.51.100.10:5060;branch=x"),
+        (b"SIP/2.0/UDP h.example;branch=x", b"SIP/2.0/UDP h.example;branch=x;received=198.51.100.10"),
+        (
+            b"SIP/2.0/UDP 198.51.100.10;rport;branch=x",
+            b"SIP/2.0/UDP 198.51.100.10;branch=x;received=198.51.100.10;rport=5062",
+        ),
+        (
+            b"SIP/2.0/UDP 10.0.0.1;received=1.2.3.4;rport=99;branch=x",
+            b"SIP/2.0/UDP 10.0.0.1;branch=x;received=198.51.100.10;rport=5062",
+        ),
+        (
+            b"SIP/2.0/UDP 198.51.100.10;received=9.9.9.9;branch=x",
+            b"SIP/2.0/UDP 198.51.100.10;branch=x;received=198.51.100.10",
+        ),
+    ],
+)
+def test_via_is_stamped_with_where_it_really_came_from(value: bytes, stamped: bytes) -> None:
+    """RFC 3261 §18.2.1, RFC 3581 §4; a sender's own claim does not survive."""
+    assert stamp_via(value, parse_via(value), SOURCE) == stamped
+
+
+def test_stamped_via_of_ipv6_has_no_brackets() -> None:
+    """RFC 5118 §4.5: received takes the bare address."""
+    value = b"SIP/2.0/UDP [2001:db8::9];rport"
+    assert stamp_via(value, parse_via(value), Address("2001:db8::7", 5)).endswith(b";received=2001:db8::7;rport=5")
+
+
+@pytest.mark.parametrize(
+    ("value", "source", "address"),
+    [
+        (b"SIP/2.0/UDP h.example:5070;rport", SOURCE, SOURCE),
+        (b"SIP/2.0/UDP h.example:5070", SOURCE, Address("198.51.100.10", 5070)),
+        (b"SIP/2.0/UDP h.example", SOURCE, Address("198.51.100.10", 5060)),
+        (b"SIP/2.0/TLS h.example", SOURCE, Address("198.51.100.10", 5061)),
+        (b"SIP/2.0/UDP h.example;received=1.2.3.4;rport=99", None, Address("1.2.3.4", 99)),
+        (b"SIP/2.0/UDP 1.2.3.4", None, Address("1.2.3.4", 5060)),
+        (b"SIP/2.0/UDP [2001:db8::1]:7", None, Address("2001:db8::1", 7)),
+        (b"SIP/2.0/UDP h.example", None, None),
+    ],
+)
+def test_response_goes_where_the_request_came_from(value: bytes, source: Address | None, address: Address) -> None:
+    """RFC 3261 §18.2.2, RFC 3581 §4."""
+    assert response_address(parse_via(value), source) == address
+
+
+@pytest.mark.parametrize(("value", "cseq"), [(b"0 A", (0, b"A")), (b"0009  INVITE", (9, b"INVITE"))])
+def test_cseq_is_a_number_and_a_method(value: bytes, cseq: tuple[int, bytes]) -> None:
+    """§20.16."""
+    assert parse_cseq(value) == cseq
+
+
+@pytest.mark.parametrize("value", [b"", b"1", b"INVITE", b"-1 A", b"1 A B", b"2147483648 A", b"36893488147419103232 A"])
+def test_cseq_out_of_bounds_is_refused(value: bytes) -> None:
+    """§8.1.1.5: below 2**31."""
+    with pytest.raises(RemoteProtocolError, match=r"^CSeq "):
+        parse_cseq(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"120", 120.0), (b"18000;duration=3600", 18000.0), (b"5 (in a meeting)", 5.0), (b"soon", 0.0), (b"", 0.0)],
+)
+def test_retry_after_is_its_seconds(value: bytes, seconds: float) -> None:
+    """§20.33; what is no number asks for no pause."""
+    assert parse_retry_after(value) == seconds
+
+
+@pytest.mark.parametrize("value", WORST, ids=range(len(WORST)))
+@pytest.mark.timeout(5)
+def test_worst_values_are_read_in_bounded_time(value: bytes) -> None:
+    """8 kB of anything: an answer or a refusal, at once. The test's own time limit is the proof."""
+    split_list(value)
+    find_param(value, b"x")
+    readable_via(b"SIP/2.0/UDP a" + value)
+    for parse in (
+        lambda: parse_name_addr(value, "From"),
+        lambda: parse_tag(value, "From"),
+        lambda: parse_via(b"SIP/2.0/UDP a" + value),
+        lambda: parse_cseq(value),
+    ):
+        try:
+            parse()
+        except RemoteProtocolError:
+            continue
+
+
+@given(st.one_of(pieces, st.binary(max_size=80)))
+def test_readers_raise_nothing_undeclared(value: bytes) -> None:
+    """Whatever the bytes: a value or a `RemoteProtocolError`."""
+    errors: list[RemoteProtocolError] = []
+    split_list(value)
+    find_param(value, b"tag")
+    parse_retry_after(value)
+    via = readable_via(value)
+    if via is not None:
+        stamp_via(value, via, SOURCE)
+    for parse in (
+        lambda: parse_name_addr(value, "From"),
+        lambda: parse_tag(value, "From"),
+        lambda: parse_via(value),
+        lambda: parse_cseq(value),
+    ):
+        try:
+            parse()
+        except RemoteProtocolError as error:
+            errors.append(error)
+    assert all(error.sip_status == 400 and error.rfc for error in errors)
