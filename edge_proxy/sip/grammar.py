@@ -138,6 +138,7 @@ REASON_PHRASES: Final[dict[int, str]] = {
     404: "Not Found",
     408: "Request Timeout",
     413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
     422: "Session Interval Too Small",

@@ -12,13 +12,15 @@ from typing import Final
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
-from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, split_list
+from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via, split_list
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
-_SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]{0,8192} SIP/[0-9]", re.IGNORECASE)
+_KIND_BY_START: Final = {name + b":": kind for name, kind in KIND_BY_NAME.items()}
+"""With the colon, so that a line without one is never found."""
+_SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
 class MalformedMessageError(RemoteProtocolError):
@@ -44,6 +46,9 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
         raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
     message = Message(start_line, len(data))
     start_problem = _read_start_line(message)
+    if start_problem is None and len(start_line) > limits.max_header_bytes:
+        text = f"start line is longer than {limits.max_header_bytes} bytes"
+        start_problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
     header_problem = _read_headers(message, rest, limits)  # in any case: the answer goes where Via says
     problem = start_problem or header_problem
     if problem is None and len(data) > limits.max_message_bytes:
@@ -104,12 +109,12 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     kinds: list[int] = []
     first = message.first
     longest = limits.max_header_bytes
-    known = KIND_BY_NAME.get
+    known = _KIND_BY_START.get
     for index, line in enumerate(lines):
-        name = line[: line.find(b":")]
-        kind = known(name)
+        colon = line.find(b":")
+        kind = known(line[: colon + 1])
         if kind is None:
-            kind = grammar.header_kind(name) if b":" in line else -1
+            kind = grammar.header_kind(line[:colon]) if colon >= 0 else -1
             if kind < 0:
                 kind = grammar.OTHER
                 if problem is None:
@@ -131,7 +136,7 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
                     offset=_offset(message, lines, index),
                 )
         if len(line) > longest and problem is None:
-            named = HEADER_NAMES.get(kind) or name[:40].decode("ascii", "replace")
+            named = HEADER_NAMES.get(kind) or line[:colon][:40].decode("ascii", "replace")
             problem = _problem(
                 message,
                 f"{named} is longer than {longest} bytes",
@@ -175,7 +180,12 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
         via = message.value(grammar.VIA)
         if via is None:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-        message.via = parse_via(split_list(via)[0])
+        top = split_list(via)[0]
+        try:
+            message.via = parse_via(top)
+        except RemoteProtocolError:
+            message.via = readable_via(top)
+            raise
         call_id = message.value(grammar.CALL_ID)
         if not call_id or b" " in call_id:
             raise RemoteProtocolError(
@@ -200,7 +210,7 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
         message.to_tag = parse_tag(to, "To")
         max_forwards = message.value(grammar.MAX_FORWARDS)
         if max_forwards is not None:
-            if not max_forwards.isdigit() or len(max_forwards) > 3 or int(max_forwards) > 255:
+            if not max_forwards.isdigit() or len(max_forwards) > 10 or int(max_forwards) > 255:
                 raise RemoteProtocolError("Max-Forwards is not a number from 0 to 255", rfc="3261 §20.22")
             message.max_forwards = int(max_forwards)
         if message.first[grammar.VIA] >= 0 and message.kinds.count(grammar.VIA) > limits.max_vias:
