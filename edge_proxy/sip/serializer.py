@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message, line_value
+
+_TAG: Final = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
 
 
 def join_message(start_line: bytes, lines: Sequence[bytes], body: bytes) -> bytes:
@@ -23,13 +27,18 @@ def build_response(
     """
     phrase = phrase or grammar.REASON_PHRASES.get(status, "Unknown")
     out = [b"SIP/2.0 %d %s" % (status, phrase.encode())]
-    for line, kind in zip(request.lines, request.kinds, strict=True):
-        if kind in {grammar.VIA, grammar.FROM, grammar.CALL_ID, grammar.CSEQ}:
+    first = request.first
+    for index, (line, kind) in enumerate(zip(request.lines, request.kinds, strict=True)):
+        if kind == grammar.VIA:
             out.append(line)
+        elif kind in {grammar.FROM, grammar.CALL_ID, grammar.CSEQ}:
+            if index == first[kind]:  # a request that has two of them is answered once
+                out.append(line)
         elif kind == grammar.TO:
-            if to_tag and not request.to_tag:
-                line += b";tag=" + to_tag
-            out.append(line)
+            if index == first[kind]:
+                # Where it was not read so far, its tag may be there all the same.
+                has_tag = request.to_tag or _TAG.search(line) is not None
+                out.append(line if has_tag or not to_tag else line + b";tag=" + to_tag)
         elif kind == grammar.TIMESTAMP and status == 100:
             out.append(line)
     out.extend(extra)

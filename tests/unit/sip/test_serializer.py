@@ -1,0 +1,94 @@
+"""Answers of our own, and lines changed in place."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_proxy.sip import grammar
+from edge_proxy.sip.limits import Limits
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.parser import MalformedMessageError, parse_message
+from edge_proxy.sip.serializer import build_response, quote, replace_first_value
+
+REQUEST = (
+    b"INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b\r\nv: SIP/2.0/UDP c\r\n"
+    b"From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nTimestamp: 54\r\nSubject: no\r\n\r\n"
+)
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    return data.split(b"\r\n")
+
+
+def test_response_copies_what_it_must_and_nothing_else() -> None:
+    """§8.2.6.2: every Via in order, From, To, Call-ID, CSeq; To gets a tag."""
+    data = build_response(parse_message(REQUEST, Limits()), 404, to_tag=b"t", extra=[b"X: y"])
+    assert lines_of(data) == [
+        *(b"SIP/2.0 404 Not Found", b"Via: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b", b"v: SIP/2.0/UDP c"),
+        *(b"From: <sip:a@h>;tag=1", b"To: <sip:b@h>;tag=t", b"Call-ID: x", b"CSeq: 1 INVITE"),
+        *(b"X: y", b"Content-Length: 0", b"", b""),
+    ]
+
+
+def test_100_has_no_tag_and_copies_timestamp() -> None:
+    """§8.2.6.1, §17.2.1."""
+    lines = lines_of(build_response(parse_message(REQUEST, Limits()), 100))
+    assert b"To: <sip:b@h>" in lines
+    assert b"Timestamp: 54" in lines
+
+
+def test_tag_that_is_there_stays_the_only_one() -> None:
+    """§8.2.6.2: a request inside a dialog has its tag."""
+    request = parse_message(REQUEST.replace(b"To: <sip:b@h>", b"To: <sip:b@h>;tag=own"), Limits())
+    assert b"To: <sip:b@h>;tag=own" in lines_of(build_response(request, 481, to_tag=b"t"))
+
+
+@pytest.mark.parametrize("to", [b"To: <sip:b@h>;tag=own", b"To: <sip:b@h> ; Tag = own"])
+def test_answer_to_a_malformed_request_keeps_the_tag_that_was_not_read(to: bytes) -> None:
+    """It was refused before To was read."""
+    partial = refused(REQUEST.replace(b"To: <sip:b@h>", to).replace(b"CSeq: 1", b"CSeq: x"))
+    assert to in lines_of(build_response(partial, 400, to_tag=b"t"))
+
+
+def test_answer_to_a_request_with_two_of_a_kind_has_one() -> None:
+    """Otherwise nobody could read the answer either."""
+    doubled = REQUEST.replace(
+        b"CSeq: 1 INVITE", b"CSeq: 1 INVITE\r\nCSeq: 2 INVITE\r\nTo: <sip:c@h>\r\nFrom: <sip:d@h>"
+    )
+    answer = parse_message(build_response(refused(doubled), 400, to_tag=b"t"), Limits())
+    assert (answer.status, answer.cseq, answer.to_tag) == (400, 1, b"t")
+
+
+def refused(data: bytes) -> Message:
+    with pytest.raises(MalformedMessageError) as raised:
+        parse_message(data, Limits())
+    assert raised.value.partial is not None
+    return raised.value.partial
+
+
+def test_unknown_status_has_a_phrase() -> None:
+    """The phrase is for people; it is never missing."""
+    assert build_response(parse_message(REQUEST, Limits()), 699).startswith(b"SIP/2.0 699 Unknown\r\n")
+    assert build_response(parse_message(REQUEST, Limits()), 400, phrase="Because").startswith(
+        b"SIP/2.0 400 Because\r\n"
+    )
+
+
+def test_first_value_of_a_list_is_replaced_and_the_rest_stays() -> None:
+    """Only the top Via is ours to stamp."""
+    message = parse_message(REQUEST, Limits())
+    replace_first_value(message, grammar.VIA, b"SIP/2.0/UDP a;branch=z9hG4bK1", b"SIP/2.0/UDP new")
+    assert message.lines[:2] == [b"Via: SIP/2.0/UDP new, SIP/2.0/UDP b", b"v: SIP/2.0/UDP c"]
+
+
+@given(st.text(max_size=40))
+def test_quoted_text_is_one_quoted_string_in_one_line(text: str) -> None:
+    """§25.1: whatever a peer wrote, it can end neither the string nor the line."""
+    quoted = quote(text)
+    assert quoted[0] == quoted[-1] == '"'
+    inner = quoted[1:-1].replace("\\\\", "").replace('\\"', "")
+    assert '"' not in inner
+    assert "\\" not in inner
+    assert quoted.isprintable()
