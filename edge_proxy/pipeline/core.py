@@ -35,6 +35,7 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
+from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.keys import server_key
@@ -260,7 +261,7 @@ class Pipeline:
             return self._in_dialog(message, routed, key, source, listener, now)
         if method == grammar.METHOD_ACK:
             return Disposition.DROPPED, Cause.STRAY_ACK
-        if method == grammar.METHOD_OPTIONS and self._own.has(routed.next_hop) and not routed.next_hop.user:
+        if not routed.routes and self._is_ping(message):
             return self._answer_options(message, source, listener, peer)
         return self._attempt(message, routed, key, source, listener, peer, now)
 
@@ -285,7 +286,7 @@ class Pipeline:
 
         Raises `RemoteProtocolError` for a Max-Breadth that cannot be read.
         """
-        if message.max_forwards == 0 and message.method != grammar.METHOD_OPTIONS:
+        if message.max_forwards == 0 and not self._is_ping(message):
             return 483, Cause.TOO_MANY_HOPS, []
         if has_looped(message, mark, self._own):
             return 482, Cause.LOOP, []
@@ -296,6 +297,13 @@ class Pipeline:
         if most and message.method != grammar.METHOD_ACK and not bound_breadth(message, most):
             return 440, Cause.MAX_BREADTH, []
         return None
+
+    def _is_ping(self, message: Message) -> bool:
+        """Whether this is OPTIONS to ourselves, which is answered however many hops it has left (§16.3 step 3)."""
+        if message.method != grammar.METHOD_OPTIONS or message.to_tag:
+            return False
+        uri = parse_uri(message.uri)
+        return not uri.user and self._own.has(uri)
 
     def _answer_options(self, message: Message, source: Address, listener: Listener, peer: Peer) -> Outcome:
         """OPTIONS to ourselves (§11.2): alive for those we know, 403 for those we do not."""

@@ -163,6 +163,8 @@ class Playbook:
         )
         self.snapshot = snapshot or make_snapshot()
         self.records: list[Record] = []
+        self.reads_what_leaves = True
+        """False: answers to what was no message cannot be read either."""
         self.peers: dict[tuple[Address, Side], Peer] = {}
         self.customer = self.peer(CUSTOMER, Side.CUSTOMERS)
         self.monitored = self.peer(MONITORED, Side.CUSTOMERS)
@@ -218,12 +220,18 @@ class Playbook:
     def _post(self, send: Send) -> None:
         listener = self.listeners[send.slot]
         assert str(ip_address(send.address.host)) == send.address.host, send.address
+        if not self.reads_what_leaves:
+            self._put(send, listener)
+            return
         message = parse_message(send.data, OWN_LIMITS, is_stream=listener.transport is not Transport.UDP)
         if message.is_request:
             assert message.via is not None
             assert Address(message.via.host.decode(), message.via.port or 0) == listener.advertised
         if message.first[grammar.CONTENT_LENGTH] >= 0:
             assert int(message.text(grammar.CONTENT_LENGTH)) == len(message.body)
+        self._put(send, listener)
+
+    def _put(self, send: Send, listener: Listener) -> None:
         peer = self.peer(send.address, listener.side)
         peer.inbox.append(Got(self.now - self.begun_at, send.data))
 
