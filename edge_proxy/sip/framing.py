@@ -33,8 +33,9 @@ class StreamFramer:
 
     @property
     def is_mid_message(self) -> bool:
-        """Whether a message has begun and its end is missing."""
-        return bool(self._buffer)
+        """Whether a message has begun and its end is missing. Line ends between messages begin none."""
+        buffer = self._buffer
+        return len(buffer) > 3 or bool(buffer.strip(b"\r\n"))
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what arrived; return the messages that are whole now, in order."""
@@ -93,7 +94,10 @@ def _content_length(head: bytes) -> int:
     """The one Content-Length of a message head; -1 when there is none, more than one, or it is no number."""
     found = -1
     for line in split_header_lines(head.partition(b"\r\n")[2]):
-        name = line[: line.find(b":")]
+        colon = line.find(b":")
+        if colon < 0:
+            continue  # no header: the parser refuses it, but where the message ends is still known
+        name = line[:colon]
         kind = grammar.KIND_BY_NAME.get(name)
         if kind is None:
             kind = grammar.header_kind(name)
