@@ -246,8 +246,8 @@ class Pipeline:
         try:
             refusal = self._validate(message, mark)
             if refusal is None:
-                routed = preprocess_routes(message, self._own, mark)
-                if routed.next_hop.scheme not in grammar.SUPPORTED_SCHEMES:
+                routed = preprocess_routes(message, self._own, mark, has_target=not message.to_tag)
+                if routed.called.scheme not in grammar.SUPPORTED_SCHEMES:
                     refusal = 416, Cause.UNSUPPORTED_SCHEME, []
         except RemoteProtocolError as error:
             refusal = error.sip_status, Cause.MALFORMED, [self._warning(str(error))]
@@ -401,7 +401,7 @@ class Pipeline:
         now: Monotonic,
     ) -> Outcome:
         """A request that begins something: decide, record, then refuse it or send it on."""
-        uri = routed.next_hop
+        uri = routed.called
         attempt, callee = self._decider.decide(
             self.snapshot,
             message,

@@ -34,6 +34,8 @@ class Routed(NamedTuple):
     request_uri: bytes
     routes: tuple[bytes, ...] | None
     """Route values that are left; None when the Route lines leave as they came."""
+    called: Uri
+    """The Request-URI as it is after §16.4: who is called, whatever Route leads there."""
     next_hop: Uri
     token: bytes | None
     """The dialog token in a Route of ours, when there was one."""
@@ -60,8 +62,11 @@ class OwnUris:
         return (via.host.strip(b"[]").decode("ascii", "replace").lower(), via.port or 5060) in self._addresses
 
 
-def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Routed:
+def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_target: bool = False) -> Routed:
     """Take out the Route values that brought the request here and find where it goes next; `mark` is only kept.
+
+    `has_target`: the next hop will be a target of ours, which is a loose router, so that no Route of the sender's goes
+    into the Request-URI (§16.6 step 6).
 
     Raises `RemoteProtocolError` for a Request-URI or Route that cannot be read.
     """
@@ -70,7 +75,7 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Rout
     if uri.headers:
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
-        return Routed(request_uri, None, uri, None, mark)
+        return Routed(request_uri, None, uri, uri, None, mark)
     routes = [piece for value in message.values(grammar.ROUTE) for piece in split_list(value)]
     count = len(routes)
     token = veil = None
@@ -89,24 +94,31 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"") -> Rout
         if VEIL_PARAM in route.params and (found := route.param(VEIL_PARAM)) is not None:
             veil = veil or found
         position += 1
-    routed = route_onwards(request_uri, routes[position:], token, mark, veil)
+    routed = route_onwards(request_uri, routes[position:], token, mark, veil, has_target=has_target)
     if position == 0 and len(routes) == count and routed.request_uri == request_uri:
         return routed._replace(routes=None)
     return routed
 
 
 def route_onwards(
-    request_uri: bytes, routes: list[bytes], token: bytes | None = None, mark: bytes = b"", veil: bytes | None = None
+    request_uri: bytes,
+    routes: list[bytes],
+    token: bytes | None = None,
+    mark: bytes = b"",
+    veil: bytes | None = None,
+    *,
+    has_target: bool = False,
 ) -> Routed:
     """Where a request goes that has these Route values left (§16.6 steps 6 and 7)."""
+    called = parse_uri(request_uri)
     if not routes:
-        return Routed(request_uri, (), parse_uri(request_uri), token, mark, veil)
+        return Routed(request_uri, (), called, called, token, mark, veil)
     first = parse_name_addr(routes[0], "Route").uri
     next_hop = parse_uri(first)
-    if next_hop.param(b"lr") is None:
+    if next_hop.param(b"lr") is None and not has_target:
         # The next hop is a strict router: it wants to find itself in the Request-URI (§16.6 step 6).
-        return Routed(first, (*routes[1:], b"<" + request_uri + b">"), next_hop, token, mark, veil)
-    return Routed(request_uri, tuple(routes), next_hop, token, mark, veil)
+        return Routed(first, (*routes[1:], b"<" + request_uri + b">"), called, next_hop, token, mark, veil)
+    return Routed(request_uri, tuple(routes), called, next_hop, token, mark, veil)
 
 
 def retarget(request_uri: bytes, address: Address) -> bytes:
