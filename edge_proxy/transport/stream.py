@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +36,10 @@ class StreamSettings:
     message_s: float = 5.0
     """How long a message that has begun may take to arrive whole."""
     connect_s: float = 4.0
+    handshake_s: float = 4.0
+    """How long a TLS handshake may take that a peer begins, and how long its farewell."""
+    closing_s: float = 4.0
+    """How long a connection that we end may take to send what is written."""
     max_write_buffer_bytes: int = 1 << 20
 
 
@@ -94,7 +97,10 @@ class StreamPort:
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver = lambda _batch: None
+        self._all: set[Connection] = set()
         self._connections: dict[Address, Connection] = {}
+        """The connection that a message for an address goes over. Two may be up with one address, each end having
+        opened one; the newer is used, and both are watched."""
         self._by_source: dict[str, int] = {}
         self._waiting: dict[Address, deque[bytes]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
@@ -106,16 +112,19 @@ class StreamPort:
         return Address(name[0], name[1])
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._all)
 
     async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
         """Accept connections."""
         self._loop = loop
         self._deliver = deliver
+        patience_s = None if self._tls is None else self.settings.handshake_s
         self._server = await loop.create_server(
             lambda: Connection(self, is_outgoing=False),
             sock=self._socket,
             ssl=None if self._tls is None else self._tls.server_context,
+            ssl_handshake_timeout=patience_s,
+            ssl_shutdown_timeout=patience_s,
         )
         self._sweep()
 
@@ -144,21 +153,23 @@ class StreamPort:
             self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections.values()):
+        for connection in list(self._all):
             connection.end(CloseCause.STOPPED)
         for task in self._connecting:
             task.cancel()
+        self._loop = None  # nothing is opened any more
 
     def close(self) -> None:
         self._socket.close()
 
     async def _connect(self, address: Address) -> None:
-        assert self._loop is not None  # noqa: S101 - only called while serving
+        loop = self._loop
+        assert loop is not None  # noqa: S101 - only called while serving
         context = None if self._tls is None else self._tls.client_context
         name = None if context is None else self.server_names.get(address, address.host)
         try:
             await asyncio.wait_for(
-                self._loop.create_connection(
+                loop.create_connection(
                     lambda: Connection(self, is_outgoing=True, peer=address),
                     address.host,
                     address.port,
@@ -168,7 +179,7 @@ class StreamPort:
                 ),
                 self.settings.connect_s,
             )
-        except (OSError, TimeoutError, ssl.SSLError):
+        except (OSError, TimeoutError, ValueError):  # ValueError: a name that TLS cannot ask for
             self.closed[CloseCause.CONNECT_FAILED] += 1
             waiting = self._waiting.pop(address, deque())
             self.send_errors += len(waiting)
@@ -178,7 +189,7 @@ class StreamPort:
         """Cut off who is idle or keeps a message unfinished."""
         assert self._loop is not None  # noqa: S101 - only called while serving
         now = self._loop.time()
-        for connection in list(self._connections.values()):
+        for connection in list(self._all):
             connection.check(now)
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
@@ -187,6 +198,7 @@ class StreamPort:
     def joined(self, connection: Connection) -> bool:
         """A connection is up; False when it is one too many."""
         peer = connection.peer
+        self._all.add(connection)
         by_source = self._by_source.get(peer.host, 0)
         self._by_source[peer.host] = by_source + 1
         if connection.is_outgoing:
@@ -194,7 +206,7 @@ class StreamPort:
         else:
             self.accepted += 1
             too_many = by_source >= self.settings.max_connections_per_source
-            if too_many or len(self._connections) >= self.settings.max_connections:
+            if too_many or len(self._all) > self.settings.max_connections:
                 return False
         self._connections[peer] = connection
         for data in self._waiting.pop(peer, ()):
@@ -204,6 +216,9 @@ class StreamPort:
 
     def left(self, connection: Connection, cause: CloseCause) -> None:
         self.closed[cause] += 1
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
         peer = connection.peer
         remaining = self._by_source.get(peer.host, 1) - 1
         if remaining > 0:
@@ -220,7 +235,17 @@ class StreamPort:
 class Connection(asyncio.Protocol):
     """One connection; `peer` is its far end."""
 
-    __slots__ = ("_framer", "_last_read_at", "_message_since", "_port", "_transport", "_why", "is_outgoing", "peer")
+    __slots__ = (
+        "_closing_since",
+        "_framer",
+        "_last_read_at",
+        "_message_since",
+        "_port",
+        "_transport",
+        "_why",
+        "is_outgoing",
+        "peer",
+    )
 
     def __init__(self, port: StreamPort, *, is_outgoing: bool, peer: Address | None = None) -> None:
         self.is_outgoing = is_outgoing
@@ -230,6 +255,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._last_read_at = 0.0
         self._message_since: float | None = None
+        self._closing_since: float | None = None
         self._why = CloseCause.PEER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -237,6 +263,9 @@ class Connection(asyncio.Protocol):
         self._transport = stream = cast("asyncio.Transport", transport)
         if not self.is_outgoing:
             name = stream.get_extra_info("peername")
+            if name is None:  # it went away again before it was accepted
+                stream.abort()
+                return
             self.peer = Address(name[0], name[1])
         stream.set_write_buffer_limits(high=self._port.settings.max_write_buffer_bytes)
         self._last_read_at = asyncio.get_running_loop().time()
@@ -244,6 +273,8 @@ class Connection(asyncio.Protocol):
             self.end(CloseCause.TOO_MANY)
 
     def data_received(self, data: bytes) -> None:
+        if self._closing_since is not None:
+            return  # what TLS had read before we ended it
         now = asyncio.get_running_loop().time()
         self._last_read_at = now
         framer = self._framer
@@ -280,7 +311,10 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """End the connection when it has been silent, or in the middle of a message, for too long."""
         settings = self._port.settings
-        if self._message_since is not None and now - self._message_since > settings.message_s:
+        if self._closing_since is not None:
+            if now - self._closing_since > settings.closing_s and self._transport is not None:
+                self._transport.abort()  # it does not take what is written
+        elif self._message_since is not None and now - self._message_since > settings.message_s:
             self.end(CloseCause.SLOW_SENDER)
         elif now - self._last_read_at > settings.idle_s:
             self.end(CloseCause.IDLE)
@@ -291,6 +325,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._why = cause
+        self._closing_since = asyncio.get_running_loop().time()
         if abort:
             transport.abort()
         else:
