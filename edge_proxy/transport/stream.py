@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -168,6 +169,9 @@ class StreamPort:
         context = None if self._tls is None else self._tls.client_context
         name = None if context is None else self.server_names.get(address, address.host)
         try:
+            if context is not None:
+                # A name that TLS cannot ask for is found out here: later the loop would leave the socket open.
+                context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
             await asyncio.wait_for(
                 loop.create_connection(
                     lambda: Connection(self, is_outgoing=True, peer=address),
@@ -179,7 +183,7 @@ class StreamPort:
                 ),
                 self.settings.connect_s,
             )
-        except (OSError, TimeoutError, ValueError):  # ValueError: a name that TLS cannot ask for
+        except (OSError, TimeoutError, ValueError):
             self.closed[CloseCause.CONNECT_FAILED] += 1
             waiting = self._waiting.pop(address, deque())
             self.send_errors += len(waiting)
