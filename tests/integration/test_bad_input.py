@@ -35,8 +35,14 @@ def deliver(proxy: ProxyProcess, peer: SipSocket, data: bytes) -> tuple[bytes | 
     """Send one datagram; the first answer and what it added to the counters. The proxy must serve on."""
     before = proxy.scrape()
     peer.send(data)
+    # A datagram's delay is counted last in its turn: when it is there, so is the answer.
     after = proxy.wait_for(
-        lambda samples: samples.total("messages_received_total") > before.total("messages_received_total"), "receipt"
+        lambda samples: (
+            samples.total("delay_seconds_count")
+            == samples.total("messages_received_total")
+            > before.total("messages_received_total")
+        ),
+        "receipt",
     )
     has_answer = after.total("messages_sent_total", side="customers") > before.total(
         "messages_sent_total", side="customers"
