@@ -8,6 +8,7 @@ from edge_proxy.addr import Side
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.policy.verdict import Outcome, Reason
 from tests.kit.messages import (
+    CARRIER,
     FAR,
     FOREIGN,
     OURS_FOR_CUSTOMERS,
@@ -22,7 +23,7 @@ from tests.kit.messages import (
     value,
     values,
 )
-from tests.kit.playbook import CARRIER, MONITORED, STRANGE_CARRIER, STRANGER, Playbook, make_snapshot
+from tests.kit.playbook import MONITORED, STRANGE_CARRIER, STRANGER, Playbook, make_snapshot
 
 SPOOFED = f"<sip:{FOREIGN}@acme.example>;tag=x"
 PSTN = "P-Access-Network-Info: GSTN;operator-specific-GI=1"

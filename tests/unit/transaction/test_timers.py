@@ -1,0 +1,99 @@
+"""The wheel: nothing fires early, nothing is lost, nothing fires much too late."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_proxy.addr import Monotonic
+from edge_proxy.transaction.timers import TICK_S, TimerSettings, TimerWheel
+
+moments = st.floats(0, 1e7, allow_nan=False)
+
+
+@given(st.lists(moments, max_size=50), st.lists(st.floats(0, 1e4), max_size=20))
+def test_timer_never_fires_early_and_at_most_a_tick_late(starts: list[float], steps: list[float]) -> None:
+    """Whatever is asked for and whenever somebody looks."""
+    wheel: TimerWheel[int] = TimerWheel()
+    for owner, at in enumerate(starts):
+        wheel.start(at, owner, 0)
+    fired: set[int] = set()
+    now = 0.0
+    for step in [*steps, 1e8]:
+        now += step
+        deadline = wheel.next_deadline()
+        due: list[int] = []
+        wheel.fire_due(Monotonic(now), lambda owner, _event, due=due: due.append(owner))  # type: ignore[misc]
+        assert bool(due) == (deadline is not None and deadline <= now)
+        for owner in due:
+            assert owner not in fired
+            assert starts[owner] <= now + 1e-6
+        fired.update(due)
+        assert all(at > now - TICK_S - 1e-6 for owner, at in enumerate(starts) if owner not in fired)
+        assert wheel.pending == len(starts) - len(fired)
+    assert fired == set(range(len(starts)))
+    assert wheel.next_deadline() is None
+
+
+@given(moments)
+def test_deadline_is_never_before_what_was_asked_for(at: float) -> None:
+    """Rounding goes up, by a tick at most."""
+    wheel: TimerWheel[int] = TimerWheel()
+    wheel.start(at, 1, 0)
+    deadline = wheel.next_deadline()
+    assert deadline is not None
+    assert at - 1e-6 <= deadline <= at + TICK_S + 1e-6
+
+
+def test_timers_fire_in_order_of_their_deadlines() -> None:
+    """And in the order in which they were started, within one tick."""
+    wheel: TimerWheel[str] = TimerWheel()
+    for at, name in ((3.0, "c"), (1.0, "a"), (2.0, "b"), (1.0, "a2")):
+        wheel.start(at, name, 0)
+    fired: list[str] = []
+    wheel.fire_due(Monotonic(10.0), lambda owner, _event: fired.append(owner))
+    assert fired == ["a", "a2", "b", "c"]
+
+
+def test_timer_started_by_a_timer_that_is_due_at_once_still_fires() -> None:
+    """A late wheel catches up in one go."""
+    wheel: TimerWheel[int] = TimerWheel()
+    wheel.start(1.0, 1, 0)
+    fired: list[int] = []
+
+    def fire(owner: int, _event: int) -> None:
+        fired.append(owner)
+        if owner < 5:
+            wheel.start(owner + 1.0, owner + 1, 0)
+
+    wheel.fire_due(Monotonic(100.0), fire)
+    assert fired == [1, 2, 3, 4, 5]
+
+
+def test_timer_that_raises_takes_no_other_with_it() -> None:
+    """Those beside it are still due."""
+    wheel: TimerWheel[int] = TimerWheel()
+    for owner in range(3):
+        wheel.start(1.0, owner, 0)
+    fired: list[int] = []
+
+    def fire(owner: int, _event: int) -> None:
+        if owner == 1 and 1 not in fired:
+            fired.append(1)
+            raise RuntimeError("a bug")
+        fired.append(owner)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        wheel.fire_due(Monotonic(2.0), fire)
+    wheel.fire_due(Monotonic(3.0), fire)
+    assert fired == [0, 1, 2]
+    assert wheel.pending == 0
+
+
+def test_settings_follow_from_t1() -> None:
+    """RFC 3261 table 4, RFC 4320 §4.1; Timer D never less than 32 s."""
+    assert (TimerSettings().timeout_s, TimerSettings().timer_d_s, TimerSettings().timer_100_s) == (32.0, 32.0, 3.5)
+    slow = TimerSettings(t1_s=1.0)
+    assert (slow.timeout_s, slow.timer_d_s, slow.timer_100_s) == (64.0, 64.0, 3.0)
+    assert TimerSettings(t1_s=0.1).timer_d_s == 32.0
