@@ -1,6 +1,7 @@
 """Weigh what a message shows about where its call began: on IP, on the switched network, or unknown.
 
-SIP alone proves neither; each signal is a hint with a weight, and the sum decides only when it is strong enough.
+SIP alone proves neither; each signal is a hint with a weight. The strongest hint each way counts, and decides only when
+what is left of the two is strong enough: to say a thing twice makes it no truer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def weigh_ip_origin(facts: CallFacts) -> tuple[IpOrigin, tuple[Signal, ...]]:
             signals.append(body_signal)
     if not signals:
         return IpOrigin.UNKNOWN, ()
-    score = sum(signal.weight for signal in signals)
+    weights = [signal.weight for signal in signals]
+    score = max(0, *weights) + min(0, *weights)
     if score >= PSTN_AT:
         return IpOrigin.PSTN, tuple(signals)
     return (IpOrigin.IP if score <= IP_AT else IpOrigin.UNKNOWN), tuple(signals)
