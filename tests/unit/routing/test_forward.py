@@ -1,0 +1,174 @@
+"""What a proxy changes in a request and a response on the way through (RFC 3261 §16.4, §16.6, §16.7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_proxy.addr import Address, Listener, Side, Transport
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.routing.forward import (
+    OwnUris,
+    branch_of,
+    forwarded_request,
+    forwarded_response,
+    preprocess_routes,
+    record_route_lines,
+    retarget,
+    via_line,
+)
+from edge_proxy.sip.headers import parse_via
+from edge_proxy.sip.limits import Limits
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.parser import parse_message
+from edge_proxy.sip.uri import parse_uri
+from tests.kit.messages import answer, request, values
+
+CUSTOMERS = Listener(0, Side.CUSTOMERS, Transport.UDP, Address("192.0.2.1", 5060))
+CARRIERS = Listener(1, Side.CARRIERS, Transport.TCP, Address("2001:db8::2", 5070))
+OWN = OwnUris([CUSTOMERS, CARRIERS])
+KEY = b"k" * 32
+
+
+def parsed(data: bytes) -> Message:
+    return parse_message(data, Limits())
+
+
+def routed(uri: str, *routes: str, has_target: bool = False) -> tuple[str, tuple[str, ...] | None, str, bytes | None]:
+    """Request-URI, Route values, next hop's host and token after preprocessing."""
+    found = preprocess_routes(parsed(request("INFO", uri, routes=routes)), OWN, has_target=has_target)
+    left = None if found.routes is None else tuple(route.decode() for route in found.routes)
+    return found.request_uri.decode(), left, found.next_hop.host, found.token
+
+
+OURS = "<sip:192.0.2.1;lr;ep=T>"
+OURS_TOO = "<sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>"
+
+
+@pytest.mark.parametrize(
+    ("uri", "routes", "expected"),
+    [
+        ("sip:b@far", (), ("sip:b@far", None, "far", None)),
+        ("sip:b@far", ("<sip:p;lr>",), ("sip:b@far", None, "p", None)),
+        ("sip:b@far", (OURS,), ("sip:b@far", (), "far", b"T")),
+        ("sip:b@far", (OURS, OURS_TOO), ("sip:b@far", (), "far", b"T")),
+        ("sip:b@far", (f"{OURS}, {OURS_TOO}, <sip:p;lr>",), ("sip:b@far", ("<sip:p;lr>",), "p", b"T")),
+        ("sip:b@far", ("<sip:192.0.2.1:5060;lr>",), ("sip:b@far", (), "far", None)),
+        ("sip:b@far", ("<sip:192.0.2.1:5061;lr>",), ("sip:b@far", None, "192.0.2.1", None)),
+        # through us twice: the second passage has a token of its own
+        ("sip:b@far", (OURS, OURS.replace("=T", "=U")), ("sip:b@far", (OURS.replace("=T", "=U"),), "192.0.2.1", b"T")),
+        # strict routers, before and after us
+        ("sip:192.0.2.1;lr;ep=T", ("<sip:b@far>",), ("sip:b@far", (), "far", b"T")),
+        ("sip:192.0.2.1;lr;ep=T", (OURS_TOO, "<sip:b@far>"), ("sip:b@far", (), "far", b"T")),
+        ("sip:b@far", (OURS, "<sip:s>"), ("sip:s", ("<sip:b@far>",), "s", b"T")),
+        ("sip:b@far", ("<sip:s>", "<sip:p;lr>"), ("sip:s", ("<sip:p;lr>", "<sip:b@far>"), "s", None)),
+    ],
+)
+def test_routes_are_taken_out_and_the_next_hop_found(
+    uri: str, routes: tuple[str, ...], expected: tuple[str, tuple[str, ...] | None, str, bytes | None]
+) -> None:
+    """§16.4, §16.6 steps 6 and 7; None: the Route lines leave as they came."""
+    assert routed(uri, *routes) == expected
+
+
+def test_strict_route_stays_where_it_is_when_we_choose_the_next_hop() -> None:
+    """§16.6 step 6: our target is a loose router, and who is called does not change."""
+    assert routed("sip:b@far", "<sip:s>", has_target=True)[:2] == ("sip:b@far", None)
+    found = preprocess_routes(parsed(request("INFO", "sip:b@far", routes=[OURS, "<sip:s>"])), OWN, has_target=True)
+    assert (found.request_uri, found.routes) == (b"sip:b@far", (b"<sip:s>",))
+    assert found.called == parse_uri(b"sip:b@far")
+
+
+@pytest.mark.parametrize(
+    ("uri", "routes"),
+    [
+        ("no-uri", ()),
+        ("sip:b@far?Subject=x", ()),
+        ("sip:b@far", ("nonsense",)),
+        ("sip:192.0.2.1;lr;ep=T", ("<nonsense>",)),
+        ("sip:b@far", (OURS, '"x <sip:p;lr>')),
+    ],
+)
+def test_unreadable_way_is_refused(uri: str, routes: tuple[str, ...]) -> None:
+    """§16.3 step 1: these are parts that forwarding uses."""
+    with pytest.raises(RemoteProtocolError):
+        routed(uri, *routes)
+
+
+@pytest.mark.parametrize(
+    ("uri", "renamed"),
+    [
+        (b"sip:+1202@192.0.2.1:5060", b"sip:+1202@203.0.113.1:5090"),
+        (b"sip:+1202;npdi@192.0.2.1;user=phone", b"sip:+1202;npdi@203.0.113.1:5090;user=phone"),
+        (b"sip:a@h;transport=tcp;x=y;maddr=1.2.3.4;lr", b"sip:a@h2;x=y;lr".replace(b"h2", b"203.0.113.1:5090")),
+        (b"sip:192.0.2.1", b"sip:203.0.113.1:5090"),
+    ],
+)
+def test_request_uri_is_renamed_to_the_target(uri: bytes, renamed: bytes) -> None:
+    """§16.5: the user and its parameters stay; transport and maddr were ours."""
+    assert retarget(uri, Address("203.0.113.1", 5090)) == renamed
+
+
+def test_request_uri_renamed_to_ipv6_has_brackets() -> None:
+    """RFC 3261 §19.1.1."""
+    assert retarget(b"sip:a@h", Address("2001:db8::1", 5060)) == b"sip:a@[2001:db8::1]:5060"
+
+
+def test_branch_is_the_same_for_the_same_request_and_another_for_any_other() -> None:
+    """§16.11, §8.1.1.7: for CANCEL and a retransmission the same; for another attempt or request not."""
+    message = parsed(request("INVITE", "sip:b@h", branch="one", call_id="c"))
+    again = parsed(request("INVITE", "sip:b@h", branch="one", call_id="c"))
+    cancel = parsed(request("CANCEL", "sip:b@h", branch="one", call_id="c"))
+    others = [
+        branch_of(message, KEY, 1, b"m"),
+        branch_of(message, b"x" * 32, 0, b"m"),
+        branch_of(parsed(request("INVITE", "sip:b@h", branch="two", call_id="c")), KEY, 0, b"m"),
+        branch_of(parsed(request("INVITE", "sip:b@h", branch="one", call_id="d")), KEY, 0, b"m"),
+        branch_of(parsed(request("INVITE", "sip:c@h", branch="one", call_id="c")), KEY, 0, b"m"),
+        branch_of(parsed(request("INVITE", "sip:b@h", branch="one", call_id="c", cseq=2)), KEY, 0, b"m"),
+    ]
+    branch = branch_of(message, KEY, 0, b"m")
+    assert branch == branch_of(again, KEY, 0, b"m") == branch_of(cancel, KEY, 0, b"m")
+    assert branch.startswith(b"z9hG4bK")
+    assert len({branch, *others}) == 7
+
+
+def test_own_via_is_read_back_as_ours() -> None:
+    """§18.1.2."""
+    for listener in (CUSTOMERS, CARRIERS):
+        via = parse_via(via_line(listener, b"z9hG4bKx").partition(b": ")[2])
+        assert OWN.has_sent(via)
+        assert via.transport == listener.transport.value.upper().encode()
+        assert via.rport == b""
+    assert not OWN.has_sent(parse_via(b"SIP/2.0/UDP 192.0.2.1:5061;branch=x"))
+
+
+def test_record_route_shows_each_side_its_own_address() -> None:
+    """RFC 5658 §5.1: the egress side on top, with its transport where it is not UDP."""
+    assert record_route_lines(CUSTOMERS, CARRIERS, b"T") == [
+        b"Record-Route: <sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>",
+        b"Record-Route: <sip:192.0.2.1:5060;lr;ep=T>",
+    ]
+
+
+def test_nothing_but_what_must_change_changes() -> None:
+    """§16.6: Via and Record-Route in front, one hop less, our Routes out; odd lines and the body as they came."""
+    data = request("INVITE", "sip:b@far", "X-Odd:\r\n\tfolded", "date: whenever", routes=[OURS], body="v=0")
+    message = parsed(data)
+    found = preprocess_routes(message, OWN)
+    sent = forwarded_request(message, found, b"Via: SIP/2.0/UDP us;branch=x", [b"Record-Route: <sip:us;lr>"])
+    expected = data.replace(f"Route: {OURS}\r\n".encode(), b"").replace(b"Max-Forwards: 70", b"Max-Forwards: 69")
+    start, _, rest = expected.partition(b"\r\n")
+    assert sent == start + b"\r\nVia: SIP/2.0/UDP us;branch=x\r\nRecord-Route: <sip:us;lr>\r\n" + rest
+    assert parsed(data).lines == message.lines
+
+
+def test_response_loses_our_via_and_nothing_else() -> None:
+    """§16.7 step 3, in a line of its own or in a list."""
+    for joined in (False, True):
+        data = request("INVITE", "sip:b@far", via="SIP/2.0/UDP us;branch=z9hG4bKours")
+        response = answer(data, 200, "X-Odd: ;;,,")
+        more = b", SIP/2.0/UDP a;branch=1" if joined else b"\r\nVia: SIP/2.0/UDP a;branch=1"
+        response = response.replace(b"branch=z9hG4bKours", b"branch=z9hG4bKours" + more)
+        passed = forwarded_response(parsed(response))
+        assert values(passed, "Via") == ["SIP/2.0/UDP a;branch=1"]
+        assert values(passed, "X-Odd") == [";;,,"]
