@@ -33,7 +33,7 @@ from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
 from edge_proxy.transport.stream import StreamPort, StreamSettings
-from edge_proxy.transport.tls import TlsFiles, TlsIdentity
+from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
@@ -204,9 +204,10 @@ class Worker:
         identity = None
         if transport is Transport.TLS and listener.tls is not None:
             tls = listener.tls
-            identity = TlsIdentity(TlsFiles(tls.certificate, tls.key, tls.ca, tls.client_certificate))
+            by_name = tuple(NamedCertificate(one.name, one.certificate, one.key) for one in tls.certificates_by_name)
+            identity = TlsIdentity(TlsFiles(tls.certificate, tls.key, tls.ca, tls.client_certificate, by_name))
             self._identities.append(identity)
-        return StreamPort(bind, self.settings.sip.limits, StreamSettings(), identity)
+        return StreamPort(bind, self.settings.sip.limits, _stream_settings(listener), identity)
 
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
@@ -335,6 +336,16 @@ def _timers(settings: Settings) -> TimerSettings:
 
 def _reach(listener: ListenerSettings) -> Reach:
     return Reach(transports_of(listener), ["AAAA" if ":" in listener.address.host else "A"])
+
+
+def _stream_settings(listener: ListenerSettings) -> StreamSettings:
+    streams = listener.streams
+    return StreamSettings(
+        max_connections=streams.max_connections,
+        max_connections_per_source=streams.max_connections_per_source,
+        idle_s=streams.idle_s,
+        message_s=streams.message_s,
+    )
 
 
 def _advertised(listener: ListenerSettings, bound: Address) -> Address:

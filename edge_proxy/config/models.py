@@ -37,6 +37,10 @@ TELEMETRY_LISTEN: Final = "127.0.0.1:9464"
 
 _INVENTORY_URL: Final = re.compile(r"(postgresql(\+psycopg)?://[^/\s]*/[^/\s?]+(\?\S*)?|sqlite:///\S+)")
 
+_SERVER_NAME: Final = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*"
+)
+
 # ISO 3166 codes that people write from habit, and the code that numbering plans know.
 _REGION_HABITS: Final = {"UK": "GB", "EL": "GR", "USA": "US", "EN": "GB"}
 
@@ -82,6 +86,22 @@ def _checked_listen(text: str) -> str:
 def _checked_advertise(text: str) -> str:
     parse_advertised(text, default_port=0)
     return text
+
+
+def _checked_server_name(text: str) -> str:
+    if not _SERVER_NAME.fullmatch(text.lower()):
+        raise ValueError(
+            f"{quote(text)} is no host name that a client can ask for; write one such as sip.example.net, in ASCII"
+        )
+    return text.lower()
+
+
+def _names_once(certificates: list[NamedCertificateSettings]) -> list[NamedCertificateSettings]:
+    names = [one.name for one in certificates]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{quote(name)} has two certificates; write one for each name")
+    return certificates
 
 
 def _checked_region(text: str) -> str:
@@ -153,6 +173,14 @@ class Section(BaseModel):
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
+class NamedCertificateSettings(Section):
+    """What clients see that ask for one name."""
+
+    name: Annotated[str, AfterValidator(_checked_server_name)] = Field(examples=["sip.example.net"])
+    certificate: FilePath = Field(examples=["/etc/edge-proxy/tls/example.pem"])
+    key: FilePath = Field(examples=["/etc/edge-proxy/tls/example.key"])
+
+
 class TlsSettings(Section):
     """TLS of one listener: where it listens, who it is, whom it believes."""
 
@@ -161,6 +189,7 @@ class TlsSettings(Section):
     key: FilePath = Field(examples=["/etc/edge-proxy/tls/edge.key"])
     ca: FilePath | None = None
     client_certificate: Literal["none", "optional", "required"] = "none"
+    certificates_by_name: Annotated[list[NamedCertificateSettings], AfterValidator(_names_once)] = []
 
     @check_field("client_certificate")
     @classmethod
@@ -174,6 +203,15 @@ class TlsSettings(Section):
         return parse_listen_address(self.bind)
 
 
+class StreamsSettings(Section):
+    """What one listener grants its TCP and its TLS connections."""
+
+    max_connections: int = Field(default=4096, ge=1, le=1_000_000)
+    max_connections_per_source: int = Field(default=256, ge=1, le=1_000_000)
+    idle_s: float = Field(default=900, ge=1, le=86_400)
+    message_s: float = Field(default=5, ge=0.1, le=60)
+
+
 class ListenerSettings(Section):
     """One socket address and what peers are told of it."""
 
@@ -185,6 +223,7 @@ class ListenerSettings(Section):
         default=None, validate_default=True, examples=['"192.0.2.10"']
     )
     tls: TlsSettings | None = None
+    streams: StreamsSettings = StreamsSettings()
 
     @check_field("advertise")
     @classmethod
