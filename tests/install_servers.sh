@@ -12,6 +12,7 @@ else
     command -v baresip >/dev/null 2>&1 || packages="$packages baresip-core"
     command -v prometheus >/dev/null 2>&1 || packages="$packages prometheus"
     command -v promtool >/dev/null 2>&1 || packages="$packages prometheus"
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"
     command -v systemd-analyze >/dev/null 2>&1 || packages="$packages systemd"
 fi
 [ -n "$packages" ] || exit 0

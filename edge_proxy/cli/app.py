@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from edge_proxy import __version__
-from edge_proxy.cli import evidence
+from edge_proxy.cli import evidence, numbers
 from edge_proxy.config import ConfigErrors
 from edge_proxy.errors import ConfigError, EdgeProxyError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="A SIP edge proxy that checks who may call as whom, and keeps the evidence.",
 )
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(numbers.app, name="numbers")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 

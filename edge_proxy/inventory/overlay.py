@@ -189,7 +189,7 @@ def plan_change(
     plan = Plan()
     ahead = iter(stored)
     met = _Met(next(ahead, None), plan)
-    if met.stored is None and all(combination.of(NOBODY, new) == new for new in set(rows.holdings)):
+    if met.stored is None and all(combination.of(NOBODY, new) == new != NOBODY for new in set(rows.holdings)):
         # Nothing is there yet: the rows are the plan.
         plan.put_in = Ranges(rows.firsts, rows.lasts, rows.holdings)
         spans = Counter[int]()

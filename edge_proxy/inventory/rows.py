@@ -278,9 +278,8 @@ class _RowReader:
             for shape in shapes.keys() - self._shapes:
                 parse_range(shapes[shape])
                 self._shapes.add(shape)
-            if not self._terms.keys() >= (keys := set(terms)):
-                for key in keys - self._terms.keys():
-                    self._holding(key)
+            for key in dict.fromkeys(terms):
+                self._holding(key)
         except ValueError:
             return False
         values, holdings = list(map(int, numbers)), list(map(self._terms.__getitem__, terms))

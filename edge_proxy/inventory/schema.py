@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -26,10 +27,11 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from edge_proxy.inventory.rights import InventoryError
 
@@ -43,6 +45,7 @@ SCHEMA: Final = "1"
 _BUSY_TIMEOUT_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 10
 _CACHE_KIB: Final = 65_536
+_CREATION_LOCK: Final = 0x65_64_67_65  # any number that nobody else in the database uses
 
 # SQLite stores a table in the order of its INTEGER PRIMARY KEY, and takes no other name for the type.
 _Big = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
@@ -121,27 +124,44 @@ def open_engine(url: str, *, create: bool) -> Engine:
             elif not Path(parsed.database).exists():
                 raise InventoryError(f"there is no inventory at {shown} yet; `edge-proxy numbers import` makes one")
         timeout = {"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {"connect_timeout": _CONNECT_TIMEOUT_S}
-        engine = create_engine(parsed, poolclass=NullPool, connect_args=timeout)
+        # One connection at a time is needed; a database in memory lives as long as its connection.
+        pool = StaticPool if is_sqlite and not parsed.database else NullPool
+        engine = create_engine(parsed, poolclass=pool, connect_args=timeout)
     except (ArgumentError, ImportError, OSError, SQLAlchemyError) as error:
         raise InventoryError(f"cannot open the inventory: {error}") from error
     if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    with explained(engine), engine.begin() as connection:
-        if not inspect(connection).has_table(inventory.name):
-            if not create:
-                raise InventoryError(f"there is no inventory at {shown} yet; `edge-proxy numbers import` makes one")
-            metadata.create_all(connection)
-            connection.execute(
-                insert(inventory), [{"key": "schema", "value": SCHEMA}, {"key": "id", "value": uuid.uuid4().hex}]
-            )
-        found = connection.scalar(select(inventory.c.value).where(inventory.c.key == "schema"))
+    with explained(engine):
+        with engine.begin() as connection:
+            is_there = inspect(connection).has_table(inventory.name)
+        if not is_there and not create:
+            raise InventoryError(f"there is no inventory at {shown} yet; `edge-proxy numbers import` makes one")
+        if not is_there:
+            with engine.begin() as connection:
+                _make_tables(connection)
+        with engine.begin() as connection:
+            found = connection.scalar(select(inventory.c.value).where(inventory.c.key == "schema"))
         if found != SCHEMA:
             raise InventoryError(
                 f"the inventory at {shown} has tables of version {found}, and this program knows {SCHEMA}; "
                 "use the version that made it"
             )
     return engine
+
+
+def _make_tables(connection: Connection) -> None:
+    """One at a time: who comes second finds them made."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+    else:
+        connection.exec_driver_sql("PRAGMA user_version = 0")  # a write, so it takes SQLite's lock
+    if inspect(connection).has_table(inventory.name):
+        return
+    metadata.create_all(connection)
+    connection.execute(
+        insert(inventory), [{"key": "schema", "value": SCHEMA}, {"key": "id", "value": uuid.uuid4().hex}]
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ rows are told by `ChangeRefusedError`, with their lines; the time, who asks and 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, inse
 
 from edge_proxy.addr import Wall
 from edge_proxy.inventory import schema
-from edge_proxy.inventory.overlay import Combination, Plan, Stored, plan_change, resolve
+from edge_proxy.inventory.overlay import Combination, Plan, Stored, describe_range, plan_change, resolve
 from edge_proxy.inventory.rights import (
     FOREVER,
     Holding,
@@ -49,9 +50,9 @@ class ChangeRefusedError(InventoryError):
     """A change that was not made. `problems` are told with their lines, `left_out` more are counted."""
 
     def __init__(self, source: str, problems: Problems) -> None:
-        super().__init__(f"{source}: {problems.count} problems, nothing was changed")
+        super().__init__(f"{source}: {problems.count} problem{'s' * (problems.count > 1)}, nothing was changed")
         self.source = source
-        self.problems: list[Problem] = problems.told
+        self.problems: list[Problem] = sorted(problems.told, key=lambda problem: problem.line)
         self.left_out = problems.count - len(problems.told)
         self.are_conflicts_only = problems.conflicts == problems.count
 
@@ -61,6 +62,14 @@ class Author(NamedTuple):
 
     name: str
     now: Wall
+
+
+class Reserved(NamedTuple):
+    """Numbers that a customer has by other means than the inventory, such as the configuration."""
+
+    first: int
+    last: int
+    customer: str
 
 
 class Change(NamedTuple):
@@ -135,23 +144,33 @@ class Inventory:
         author: Author,
         *,
         customers: Collection[str] | None = None,
+        reserved: Collection[Reserved] = (),
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Outcome:
-        """Lay a file over the inventory. `customers`: the ids that may appear. Raises ChangeRefusedError.
+        """Lay a file over the inventory. `customers`: the ids that may appear; `reserved`: what is given elsewhere.
+
+        Raises ChangeRefusedError.
 
         A row replaces what the same customer has on those numbers for that time; another customer's is a conflict.
         """
         with self._change("import", source, author, dry_run=dry_run, progress=progress) as work:
             rows = read_rows(chunks, work.holdings, work.problems, customers)
-            return work.carry_out(rows, lay_over)
+            return work.carry_out(rows, lay_over, reserved)
 
     def add(
-        self, numbers: Iterable[tuple[int, int]], right: Right, source: str, author: Author, *, dry_run: bool = False
+        self,
+        numbers: Iterable[tuple[int, int]],
+        right: Right,
+        source: str,
+        author: Author,
+        *,
+        reserved: Collection[Reserved] = (),
+        dry_run: bool = False,
     ) -> Outcome:
         """Give ranges (first, last) to a customer. Raises ChangeRefusedError, InventoryError."""
         with self._change("add", source, author, dry_run=dry_run) as work:
-            return work.carry_out(_as_rows(numbers, work.holdings.number_of((right,))), lay_over)
+            return work.carry_out(_as_rows(numbers, work.holdings.number_of((right,))), lay_over, reserved)
 
     def remove(
         self, numbers: Iterable[tuple[int, int]], customer: str, source: str, author: Author, *, dry_run: bool = False
@@ -295,9 +314,15 @@ class _Work:
         self._dry_run = dry_run
         self._progress = progress
 
-    def carry_out(self, rows: Rows, rule: Callable[[Holding, Holding], Holding | Refusal]) -> Outcome:
+    def carry_out(
+        self,
+        rows: Rows,
+        rule: Callable[[Holding, Holding], Holding | Refusal],
+        reserved: Collection[Reserved] = (),
+    ) -> Outcome:
         """Plan, and unless it is a dry run or changes nothing, write. Raises ChangeRefusedError."""
         resolved = resolve(rows, self.holdings, self.problems)
+        self._check_reserved(resolved, reserved)
         plan = plan_change(
             resolved,
             self._touched(resolved),
@@ -316,6 +341,14 @@ class _Work:
             number = _log(self._connection, change)
             self._write(plan, number)
         return self._outcome(plan, change, number, rows.count)
+
+    def _check_reserved(self, rows: Rows, reserved: Collection[Reserved]) -> None:
+        for first, last, customer in reserved:
+            for at in range(bisect_left(rows.lasts, first), bisect_right(rows.firsts, last)):
+                if any(right.customer != customer for right in self.holdings[rows.holdings[at]]):
+                    shared = describe_range(max(first, rows.firsts[at]), min(last, rows.lasts[at]))
+                    text = f"{shared}: {customer} has it in the configuration; take it out there first"
+                    self.problems.add(rows.lines[at], text, is_conflict=True)
 
     def _touched(self, rows: Rows) -> Iterator[Stored]:
         """What is stored where the rows are, each once, sorted; of many rows, also what is between them."""

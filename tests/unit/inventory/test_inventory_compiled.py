@@ -1,0 +1,198 @@
+"""From the inventory to what a worker maps: merged with the configuration, as of a moment, made once, refused whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge_proxy.addr import E164, Wall
+from edge_proxy.compile import compile_snapshot
+from edge_proxy.config import ConfigErrors, Settings, parse_settings
+from edge_proxy.inventory import compiled
+from edge_proxy.inventory.build import build
+from edge_proxy.inventory.compiled import BuildRequest, compile_apart, index_path, map_index, write_index
+from edge_proxy.inventory.rights import InventoryError
+from edge_proxy.inventory.store import Inventory
+from edge_proxy.numbers.index_file import MappedOwnershipIndex, pack_index
+from tests.kit.inventory_cases import AUTHOR, BASE, load
+
+DEFAULT = Path(__file__).parents[3] / "config/edge-proxy.yaml"
+JUNE = 1_780_272_000  # 2026-06-01
+ACME, GLOBEX, INITECH = 0, 1, 2
+
+
+def settings_in(directory: Path, **changes: object) -> Settings:
+    document = yaml.safe_load(DEFAULT.read_text()) | {"data_dir": str(directory)} | changes
+    return parse_settings(yaml.safe_dump(document).encode(), "edge-proxy.yaml")
+
+
+def fill(directory: Path, text: str) -> None:
+    with Inventory.open(f"sqlite:///{directory / 'numbers.sqlite'}") as inventory:
+        load(inventory, text)
+
+
+def owner(settings: Settings, number: int, now: float = JUNE) -> str | None:
+    snapshot = compile_snapshot(settings, Wall(now))
+    customer = snapshot.rulebook.owner(E164(number))
+    return None if customer is None else customer.id
+
+
+def request(directory: Path, now: float = JUNE) -> BuildRequest:
+    return BuildRequest(f"sqlite:///{directory / 'numbers.sqlite'}", str(directory), ["acme", "globex"], [], now)
+
+
+def test_without_an_inventory_nothing_is_compiled_apart(tmp_path: Path) -> None:
+    """The configuration alone needs no file and no second process."""
+    snapshot = compile_snapshot(settings_in(tmp_path), Wall(JUNE))
+    assert not isinstance(snapshot.rulebook.ownership, MappedOwnershipIndex)
+    assert snapshot.next_change_at is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configuration_and_inventory_are_served_together(tmp_path: Path) -> None:
+    """Numbers of both belong to their customers, each number once; the index is a mapped file."""
+    fill(tmp_path, "first,last,customer\n+12025550150,+12025550299,acme\n+442079461000,+442079461009,initech\n")
+    settings = settings_in(tmp_path)
+    snapshot = compile_snapshot(settings, Wall(JUNE))
+    assert isinstance(snapshot.rulebook.ownership, MappedOwnershipIndex)
+    assert snapshot.rulebook.ownership.numbers == 200 + 100 + 1010
+    expected = {12025550100: ACME, 12025550299: ACME, 12025550300: -1, 13105550100: GLOBEX, 442079461009: INITECH}
+    assert {number: snapshot.rulebook.ownership.owner_of(E164(number)) for number in expected} == expected
+
+
+def test_file_is_made_once_and_named_in_the_snapshot(tmp_path: Path) -> None:
+    """What has not changed is not made again; what has, changes the snapshot's version."""
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    first, again = build(request(tmp_path)), build(request(tmp_path, JUNE + 5))
+    assert (first.is_new, again.is_new, first.path) == (True, False, again.path)
+    before = compile_snapshot(settings_in(tmp_path), Wall(JUNE)).version
+    assert compile_snapshot(settings_in(tmp_path), Wall(JUNE)).version == before
+    fill(tmp_path, f"number,customer\n+{BASE + 1},acme\n")
+    assert compile_snapshot(settings_in(tmp_path), Wall(JUNE)).version != before
+    assert build(request(tmp_path)).is_new
+
+
+def test_rights_hold_in_their_time_and_the_next_date_is_known(tmp_path: Path) -> None:
+    """As of a moment: before, in and after each right; `next_change_at` says when the answer changes."""
+    fill(
+        tmp_path,
+        "number,customer,valid_from,valid_to\n"
+        f"+{BASE},acme,,2026-05-31\n+{BASE},globex,2026-06-01,2026-06-30\n+{BASE + 1},acme,,\n",
+    )
+    settings = settings_in(tmp_path)
+    july = JUNE + 30 * 86_400
+    owners = [owner(settings, BASE, now) for now in (JUNE - 1, JUNE, july - 1, july)]
+    assert owners == ["acme", "globex", "globex", None]
+    dates = [compile_snapshot(settings, Wall(now)).next_change_at for now in (JUNE - 1, JUNE, july)]
+    assert dates == [Wall(JUNE), Wall(july), None]
+
+
+def test_number_given_twice_is_an_error_at_its_line(tmp_path: Path) -> None:
+    """The configuration and the inventory may agree on a number, never disagree, not even about its future."""
+    fill(tmp_path, "number,customer,valid_from\n+12025550150,globex,2027-01-01\n+13105550150,globex,\n")
+    settings = settings_in(tmp_path)
+    with pytest.raises(ConfigErrors) as caught:
+        compile_snapshot(settings, Wall(JUNE))
+    (error,) = caught.value.errors
+    assert error.key == "customers[0].numbers[0]"
+    assert error.line == settings.where("customers[0].numbers[0]")[1] > 0
+    assert "+12025550150 is globex's in the inventory" in str(error)
+    assert list(tmp_path.glob("*.idx")) == []
+
+
+def test_customer_that_the_configuration_does_not_know_is_an_error(tmp_path: Path) -> None:
+    """With its name and how many numbers it has; one whose rights are all over is history."""
+    fill(
+        tmp_path,
+        f"first,last,customer,valid_to\n+{BASE},+{BASE + 9},hooli,\n+{BASE + 20},+{BASE + 29},piper,2026-01-31\n",
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        compile_snapshot(settings_in(tmp_path), Wall(JUNE))
+    (error,) = caught.value.errors
+    assert "the inventory gives 10 numbers to hooli" in str(error)
+
+
+def test_database_that_fails_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    """A reload with it leaves the old snapshot in place, as with anything else that is wrong."""
+    (tmp_path / "numbers.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigErrors, match=r"numbers\.sqlite"):
+        compile_snapshot(settings_in(tmp_path), Wall(JUNE))
+    url = "postgresql://edge:secret@127.0.0.1:1/none"
+    with pytest.raises(ConfigErrors, match=r"numbers\.inventory") as caught:
+        compile_snapshot(settings_in(tmp_path, numbers={"inventory": url}), Wall(JUNE))
+    assert "secret" not in str(caught.value)
+
+
+def test_damaged_file_is_made_again(tmp_path: Path) -> None:
+    """A file that a crash or a disk broke is found by its checksum and replaced."""
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    path = Path(build(request(tmp_path)).path)
+    whole = path.read_bytes()
+    for broken in (b"", whole[:-1], whole[:-1] + b"\x01"):
+        path.write_bytes(broken)
+        with pytest.raises(InventoryError, match=path.name):
+            map_index(path)
+        assert build(request(tmp_path)).is_new
+        assert path.read_bytes() == whole
+
+
+def test_old_files_go_and_mapped_ones_live_on(tmp_path: Path) -> None:
+    """The directory does not fill up, and a snapshot in use is not disturbed by what comes after it."""
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    mapped = map_index(Path(build(request(tmp_path)).path))
+    for step in range(1, 6):
+        fill(tmp_path, f"number,customer\n+{BASE + step},acme\n")
+        build(request(tmp_path))
+    assert len(list(tmp_path.glob("*.idx"))) == compiled.KEPT
+    assert [mapped.owner_of(E164(BASE + step)) for step in (0, 1)] == [ACME, -1]
+
+
+def test_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves no file under the name that workers look for, and nothing beside it."""
+    path = index_path(tmp_path, "abc")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(InventoryError, match="No space left on device"):
+        write_index(path, pack_index([(BASE, BASE, 0)]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_builder_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens to the other process, the caller gets one error it knows."""
+    monkeypatch.setattr(compiled, "BUILDER", "edge_proxy.no_such_module")
+    with pytest.raises(InventoryError, match="no_such_module"):
+        compile_apart(request(tmp_path))
+
+
+def test_builder_answers_in_json(tmp_path: Path) -> None:
+    """What is wrong is an answer too."""
+    asked = {"url": f"sqlite:///{tmp_path / 'none'}", "directory": "", "customers": [], "inline": [], "now": 0}
+    command = [sys.executable, "-m", compiled.BUILDER]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True)
+    assert "there is no inventory" in json.loads(done.stdout)["error"]
+
+
+def test_compiling_loads_no_database_library() -> None:
+    """A worker that serves an inventory never has SQLAlchemy in memory."""
+    code = "import sys, edge_proxy.compile; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_undo_takes_the_numbers_out_of_the_next_snapshot(tmp_path: Path) -> None:
+    """What was undone is nobody's number again."""
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    settings = settings_in(tmp_path)
+    assert owner(settings, BASE) == "acme"
+    with Inventory.open(f"sqlite:///{tmp_path / 'numbers.sqlite'}") as inventory:
+        inventory.undo_last(AUTHOR)
+    assert owner(settings, BASE) is None
