@@ -147,6 +147,7 @@ def _targets(
                 _probe(owner.probe),
                 trunk,
                 hides_topology=isinstance(owner, TrunkSettings) and owner.hide_topology,
+                controls_overload=owner.overload_control,
             )
         )
     return tuple(compiled)

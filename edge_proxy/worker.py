@@ -132,6 +132,7 @@ class Worker:
                     max_breadth=self.settings.sip.max_breadth,
                     session_expires_s=self.settings.sip.session_expires_s,
                     max_call_s=self.settings.sip.max_call_s,
+                    overload_delay_s=self.settings.sip.overload.delay_ms / 1000,
                 ),
                 self._snapshot,
             )

@@ -282,11 +282,18 @@ class ProbeSettings(Section):
     down_after: int = Field(default=3, ge=1, le=100)
 
 
+class OverloadSettings(Section):
+    """When the proxy itself has too much to do. 0: never."""
+
+    delay_ms: int = Field(default=50, ge=0, le=10_000)
+
+
 class CustomerSettings(Section):
     id: Token = Field(examples=["acme"])
     sources: list[Prefix] = Field(min_length=1, examples=['["192.0.2.0/28"]'])
     targets: list[Target] = Field(default=[], examples=['["sip:192.0.2.1:5060"]'])
     probe: ProbeSettings = ProbeSettings(interval_s=0)
+    overload_control: bool = False
     country: Annotated[str, AfterValidator(_checked_region)] = Field(examples=["US"])
     numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
     limits: LimitsSettings = LimitsSettings()
@@ -317,6 +324,7 @@ class TrunkSettings(Section):
     committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
     hide_topology: bool = False
     probe: ProbeSettings = ProbeSettings()
+    overload_control: bool = False
 
     @property
     def prefixes(self) -> list[tuple[int, int, int]]:
@@ -384,6 +392,7 @@ class SipSettings(Section):
     session_expires_s: int = Field(default=1800, ge=0, le=86_400)
     max_call_s: int = Field(default=14_400, ge=60, le=604_800)
     nameservers: list[Nameserver] = Field(default=[], max_length=8, examples=['["192.0.2.53"]'])
+    overload: OverloadSettings = OverloadSettings()
 
     @check_field("t2_ms")
     @classmethod

@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
+from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
@@ -27,11 +29,13 @@ from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
 from edge_proxy.routing.names import NameQuery, Names
+from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
 from edge_proxy.routing.topology import Inward, TopologyVeil
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.overload import with_feedback
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
@@ -70,6 +74,8 @@ class PipelineSettings(NamedTuple):
     """The session interval that calls are asked to agree on (RFC 4028 §8.1); 0 asks for none."""
     max_call_s: int = 14_400
     """How long a call without a session timer is believed to be up."""
+    overload_delay_s: float = 0.0
+    """From which delay on new requests are shed (see overload.py); 0: never."""
 
 
 class Pipeline:
@@ -88,6 +94,7 @@ class Pipeline:
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         self.targets = TargetBook(Egress(settings.listeners))
         self.prober = Prober(self.layer, self.targets.health, settings.secret)
+        self.overload = Overload(settings.overload_delay_s)
         self._veil = TopologyVeil(settings.secret, settings.listeners)
         self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil)
         self._own = OwnUris(settings.listeners)
@@ -165,6 +172,8 @@ class Pipeline:
             self._proxy.next_deadline(),
             self.prober.next_deadline(),
             self.calls.next_deadline(),
+            self.targets.reductions.next_deadline(),
+            self.overload.next_deadline(),
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
@@ -173,6 +182,9 @@ class Pipeline:
         self._proxy.wall_offset_s = self.wall_offset_s
         self._proxy.handle_timer(now)
         self.prober.handle_timer(now)
+        self.targets.reductions.expire(now)
+        if self.overload.is_active:
+            self.overload.settle(now, self.wall_offset_s)
         self._proxy.endings.extend(self.calls.expire(now, self._wall(now)))
 
     def collect(self) -> Output:
@@ -182,6 +194,8 @@ class Pipeline:
             self._records.extend(endings)
             endings.clear()
         output = Output(self._records, self._sends[:], self.targets.take_wanted())
+        if self.overload.is_active:
+            self._tell_load(output.sends)
         self._records = []
         self._sends.clear()  # the transaction layer holds this very list
         for send in output.sends:
@@ -193,6 +207,13 @@ class Pipeline:
             peer.row.packets_out += 1
             peer.row.bytes_out += ip_bytes(len(send.data), peer.is_ipv6)
         return output
+
+    def _tell_load(self, sends: list[Send]) -> None:
+        """Write our feedback into the responses for peers that ask for it (RFC 7339 §5.2), repeated ones included."""
+        params = self.overload.params
+        for index, send in enumerate(sends):
+            if send.data.startswith(b"SIP/2.0 "):
+                sends[index] = send._replace(data=with_feedback(send.data, params))
 
     def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:
         if len(data) < _SHORTEST_SIP_BYTES:
@@ -261,9 +282,37 @@ class Pipeline:
             return self._in_dialog(message, routed, key, source, listener, now)
         if method == grammar.METHOD_ACK:
             return Disposition.DROPPED, Cause.STRAY_ACK
+        if self.overload.is_active:
+            shed = self._shed(message, routed, source, listener, peer, now)
+            if shed is not None:
+                return shed
         if not routed.routes and self._is_ping(message):
             return self._answer_options(message, source, listener, peer)
         return self._attempt(message, routed, key, source, listener, peer, now)
+
+    def _shed(
+        self, message: Message, routed: Routed, source: Address, listener: Listener, peer: Peer, now: Monotonic
+    ) -> Outcome | None:
+        """While we are overloaded: what becomes of a request that would begin something; None: it is let in.
+
+        Who is unknown goes first and gets no answer, then customers that have used up their limits, then a share of
+        all. Emergency calls are never shed. It costs little: no transaction, no verdict, no record.
+        """
+        customer = peer.origin.customer
+        uri = routed.called
+        if listener.side is Side.CUSTOMERS:
+            plan = self.snapshot.rulebook.fallback_emergency if customer is None else customer.emergency
+            if is_emergency(uri.user, uri.scheme, plan):
+                return None
+        if customer is None and peer.origin.trunk is None:
+            return Disposition.DROPPED, Cause.UNKNOWN_SHED
+        if not routed.routes and self._is_ping(message):
+            return None  # a sign of life that says, in its Via, how we are
+        has_room = customer is None or self._decider.has_room(customer, now)
+        if has_room and not falls_into(self.overload.percent, message.call_id, self.settings.secret):
+            return None
+        self._answer(message, source, listener, 503, extra=[b"Retry-After: %d" % RETRY_AFTER_S])
+        return Disposition.ANSWERED, Cause.OVERLOADED
 
     def _leave_ack(self, ack: Message, cause: Cause) -> Outcome:
         """An ACK that goes no further: to an answer of ours without a transaction, which its tag shows, or dropped."""

@@ -57,6 +57,7 @@ class Cause(StrEnum):
     STRAY_RESPONSE = "stray_response"
     STRAY_ACK = "stray_ack"
     RESOLVING = "resolving"
+    UNKNOWN_SHED = "unknown_shed"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -68,6 +68,10 @@ class Decider:
             row.monitored += 1
         return attempt, judgement.callee
 
+    def has_room(self, customer: Customer, now: Monotonic) -> bool:
+        """Whether the customer may have one more call now, by its own limits and whatever its mode."""
+        return self._rates.has_room(customer.id, customer.limits, self._calls.active_of(customer.id), now)
+
     def _hold_to_limits(self, verdict: Verdict, customer: Customer, mode: Mode, now: Monotonic) -> None:
         """Refuse what passes the customer's limits; in monitor mode say so and let it pass."""
         excess = self._rates.take(customer.id, customer.limits, self._calls.active_of(customer.id), now)

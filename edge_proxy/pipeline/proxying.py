@@ -20,6 +20,7 @@ from edge_proxy.routing.topology import Crossing, Outward, TopologyVeil, names_a
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.overload import ASK
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
@@ -156,6 +157,8 @@ class Proxy:
         if client is None:
             return Disposition.DROPPED, Cause.STRAY_RESPONSE  # RFC 6026 §8.9: never sent on without a transaction
         context = client.user  # read first: a response that ends the transaction takes its context away
+        if context is not None and context.hop.gives_feedback:
+            self._targets.heed(client.address, response, now)
         if not self._layer.receive_response(client, response, now):
             return Disposition.ABSORBED, Cause.RETRANSMISSION
         if context is None:
@@ -254,7 +257,8 @@ class Proxy:
                 uri = retarget(routed.request_uri, hop.address)
         elif type(context.crossing) is Outward:
             context.crossing = None  # the hop before was another trunk's
-        return forwarded_request(request, routed, via_line(hop.listener, branch), added, uri)
+        via = via_line(hop.listener, branch, ASK if hop.gives_feedback else b"")
+        return forwarded_request(request, routed, via, added, uri)
 
     def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         client = context.client

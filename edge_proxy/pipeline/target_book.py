@@ -12,12 +12,17 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
-from edge_proxy.addr import Address, Listener, Monotonic, Side
+from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.health import TargetHealth, Thresholds
 from edge_proxy.routing.names import NO_NAMES, NameQuery, Names
+from edge_proxy.routing.reductions import TargetReductions
 from edge_proxy.routing.selection import Offer, Place, choose, fixed_places, in_order
 from edge_proxy.routing.targets import Egress, Probe, Target, name_query, numeric_address, transport_of
+from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import split_list
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.overload import read_feedback
 from edge_proxy.sip.uri import Uri
 
 _TRUNKS: Final = -1
@@ -27,7 +32,7 @@ _TRUNKS: Final = -1
 class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 
-    __slots__ = ("address", "for_large", "listener", "renames_uri", "target", "veiled_caller")
+    __slots__ = ("address", "for_large", "gives_feedback", "listener", "renames_uri", "target", "veiled_caller")
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Hop:
         for_large: Listener | None = None,
         target: Target | None = None,
         veiled_caller: Side | None = None,
+        gives_feedback: bool = False,
     ) -> None:
         self.listener = listener
         self.address = address
@@ -48,6 +54,8 @@ class Hop:
         """The target that was chosen; None inside a dialog."""
         self.veiled_caller = veiled_caller
         """Who began the dialog, where the hop must not see what lies behind us (see topology.py); None: it may."""
+        self.gives_feedback = gives_feedback
+        """Our Via asks for its load, and its responses may say so (RFC 7339)."""
 
     def by(self, listener: Listener) -> Hop:
         """The same place by another way, which is then the only one."""
@@ -57,6 +65,7 @@ class Hop:
             renames_uri=self.renames_uri,
             target=self.target,
             veiled_caller=self.veiled_caller,
+            gives_feedback=self.gives_feedback,
         )
 
 
@@ -73,22 +82,37 @@ class HopResult(StrEnum):
 class TargetState:
     """One trunk's target at the moment of a scrape."""
 
-    __slots__ = ("is_draining", "is_up", "trunk", "uri")
+    __slots__ = ("is_draining", "is_up", "reduction_percent", "trunk", "uri")
 
-    def __init__(self, target: Target, *, is_up: bool) -> None:
+    def __init__(self, target: Target, *, is_up: bool, reduction_percent: int) -> None:
         self.trunk = target.trunk
         self.uri = target.uri
         self.is_up = is_up
         self.is_draining = target.is_draining
+        self.reduction_percent = reduction_percent
+        """The largest share of new requests that one of its addresses is spared."""
 
 
 class TargetBook:
     """All targets of the snapshot in use. `results` counts requests by (trunk, target, result)."""
 
-    __slots__ = ("_customers", "_egress", "_fixed", "_names", "_snapshot", "_trunks", "_wanted", "health", "results")
+    __slots__ = (
+        "_customers",
+        "_egress",
+        "_fixed",
+        "_giving_feedback",
+        "_names",
+        "_snapshot",
+        "_trunks",
+        "_wanted",
+        "health",
+        "reductions",
+        "results",
+    )
 
     def __init__(self, egress: Egress) -> None:
         self.health = TargetHealth()
+        self.reductions = TargetReductions()
         self.results: defaultdict[tuple[str, str, HopResult], int] = defaultdict(int)
         self._wanted: set[NameQuery] = set()
         self._egress = egress
@@ -96,6 +120,7 @@ class TargetBook:
         self._snapshot: Snapshot | None = None
         self._trunks: list[list[Offer]] = []
         self._customers: list[list[Offer]] = []
+        self._giving_feedback: frozenset[Address] = frozenset()
         self._fixed: dict[int, tuple[list[Hop], list[Hop]]] = {}
         """Each call's hops while all is well, by customer: without and with renaming. Not where weights decide."""
 
@@ -125,6 +150,14 @@ class TargetBook:
                     if probe is not None or endpoint.address not in thresholds:
                         thresholds[endpoint.address] = kept
         self.health.watch(thresholds)
+        self._giving_feedback = frozenset(
+            endpoint.address
+            for offers in (*self._trunks, *self._customers)
+            for offer in offers
+            if offer.target.controls_overload
+            for endpoint in offer.endpoints
+        )
+        self.reductions.keep(self._giving_feedback)
 
     def take_wanted(self) -> Collection[NameQuery]:
         """The names that requests needed since this was last asked."""
@@ -158,7 +191,8 @@ class TargetBook:
         for offers in self._trunks:
             for offer in offers:
                 is_up = any(not self.health.is_down(endpoint.address) for endpoint in offer.endpoints)
-                yield TargetState(offer.target, is_up=is_up)
+                percents = [self.reductions.percent(endpoint.address) for endpoint in offer.endpoints]
+                yield TargetState(offer.target, is_up=is_up, reduction_percent=max(percents, default=0))
 
     def hops_for_attempt(
         self,
@@ -180,9 +214,19 @@ class TargetBook:
             return [], 0.0
         health = self.health
         if health.is_quiet and not is_emergency and (fixed := self._fixed.get(key)) is not None:
-            return fixed[renames_uri], 0.0
-        places, pause_s = choose(self._groups(key), health, now, zlib.crc32(call_id), takes_any=is_emergency)
-        return self._hops(places, towards, renames_uri=renames_uri), pause_s
+            hops, pause_s = fixed[renames_uri], 0.0
+        else:
+            places, pause_s = choose(self._groups(key), health, now, zlib.crc32(call_id), takes_any=is_emergency)
+            hops = self._hops(places, towards, renames_uri=renames_uri)
+        if self.reductions.in_force and hops and not is_emergency:
+            return self._spare(hops, call_id, now)
+        return hops, pause_s
+
+    def _spare(self, hops: list[Hop], call_id: bytes, now: Monotonic) -> tuple[list[Hop], float]:
+        """Without those that asked to be spared requests such as this one."""
+        reductions = self.reductions
+        left = [hop for hop in hops if not reductions.sheds(hop.address, call_id, now)]
+        return left, 0.0 if left else min(reductions.left_s(hop.address, now) for hop in hops)
 
     def _groups(self, key: int) -> list[list[Offer]]:
         return self._trunks if key == _TRUNKS else [self._customers[key]]
@@ -197,6 +241,7 @@ class TargetBook:
                 for_large=None if target.is_fixed_transport else egress.stream(towards),
                 target=target,
                 veiled_caller=Side.CUSTOMERS if target.hides_topology else None,
+                gives_feedback=target.controls_overload,
             )
             for target, endpoint in places
         ]
@@ -209,7 +254,7 @@ class TargetBook:
         """
         address = numeric_address(uri) or known
         if address is not None:
-            return [Hop(self._egress.towards(towards, transport_of(uri)), address)]
+            return [self._dialog_hop(towards, transport_of(uri), address)]
         query = name_query(uri, towards)
         if query is None:
             return []
@@ -218,9 +263,20 @@ class TargetBook:
         if endpoints is None:
             return None
         return [
-            Hop(self._egress.towards(towards, endpoint.transport), endpoint.address)
+            self._dialog_hop(towards, endpoint.transport, endpoint.address)
             for endpoint in in_order(endpoints, zlib.crc32(call_id))
         ]
+
+    def _dialog_hop(self, towards: Side, transport: Transport, address: Address) -> Hop:
+        listener = self._egress.towards(towards, transport)
+        return Hop(listener, address, gives_feedback=address in self._giving_feedback)
+
+    def heed(self, address: Address, response: Message, now: Monotonic) -> None:
+        """What a response from `address`, which was asked for it, says of its load in our Via (RFC 7339 §5.4)."""
+        via = response.value(grammar.VIA)
+        feedback = None if via is None else read_feedback(split_list(via)[0])
+        if feedback is not None and address in self._giving_feedback:
+            self.reductions.note(address, feedback, now)
 
     def observe(self, hop: Hop, result: HopResult, now: Monotonic, retry_after_s: float = 0.0) -> None:
         """What came of a request to `hop`."""

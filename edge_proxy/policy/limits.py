@@ -29,6 +29,16 @@ class CallRates:
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, Monotonic]] = {}
 
+    def has_room(self, customer: str, limits: CallLimits, active: int, now: Monotonic) -> bool:
+        """Whether `take` would charge a call now; nothing is charged."""
+        most, rate = limits.concurrent_calls, limits.calls_per_second
+        if most is not None and active >= most:
+            return False
+        if rate is None or customer not in self._buckets:
+            return True
+        tokens, since = self._buckets[customer]
+        return tokens + (now - since) * rate >= 1.0
+
     def take(self, customer: str, limits: CallLimits, active: int, now: Monotonic) -> Excess | None:
         """Charge one call to the customer, unless it passes a limit: then nothing is charged.
 

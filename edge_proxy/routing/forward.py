@@ -148,10 +148,10 @@ def branch_of(request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
     return grammar.MAGIC_COOKIE + urlsafe_b64encode(digest) + b"." + mark
 
 
-def via_line(listener: Listener, branch: bytes) -> bytes:
-    """Our Via for a request that leaves by this listener."""
+def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
+    """Our Via for a request that leaves by this listener; `params` are further parameters of it."""
     transport = listener.transport.value.upper()
-    return f"Via: SIP/2.0/{transport} {listener.advertised};branch=".encode() + branch + b";rport"
+    return f"Via: SIP/2.0/{transport} {listener.advertised};branch=".encode() + branch + b";rport" + params
 
 
 def record_route_lines(ingress: Listener, egress: Listener, token: bytes) -> list[bytes]:

@@ -43,6 +43,8 @@ class Target:
     """The id of the trunk it belongs to; "" for a customer's."""
     hides_topology: bool = False
     """What lies behind us on the customers' side does not reach it (see topology.py)."""
+    controls_overload: bool = False
+    """It is asked to say when it wants fewer new requests, and gets fewer then (RFC 7339)."""
 
     def endpoints(self, names: Names) -> tuple[Endpoint, ...]:
         """Where it is now; nothing while its name is not known."""

@@ -33,6 +33,11 @@ def target_families(pipeline: Pipeline) -> Iterator[Metric]:
         labels=labels,
     )
     draining = GaugeMetricFamily("edge_proxy_target_draining", "Whether a target gets no new calls.", labels=labels)
+    reduction = GaugeMetricFamily(
+        "edge_proxy_target_reduction_ratio",
+        "The share of new requests that a target asked to be spared (RFC 7339).",
+        labels=labels,
+    )
     requests = CounterMetricFamily(
         "edge_proxy_target_requests",
         "Requests that began something, sent to a target, by what came of them there.",
@@ -42,13 +47,19 @@ def target_families(pipeline: Pipeline) -> Iterator[Metric]:
     for (trunk, uri), state in {(state.trunk, state.uri): state for state in pipeline.targets.states()}.items():
         up.add_metric([trunk, uri], int(state.is_up))
         draining.add_metric([trunk, uri], int(state.is_draining))
+        reduction.add_metric([trunk, uri], state.reduction_percent / 100)
         for result in HopResult:
             requests.add_metric([trunk, uri, result], results.get((trunk, uri, result), 0))
     probes = CounterMetricFamily("edge_proxy_probes", "OPTIONS probes by what came of them.", labels=["result"])
     counts = dict(pipeline.prober.results)
     for probe_result in ProbeResult:
         probes.add_metric([probe_result], counts.get(probe_result, 0))
-    yield from (up, draining, requests, probes)
+    own = GaugeMetricFamily(
+        "edge_proxy_overload_reduction_ratio",
+        "The share of new requests that is shed because we have too much to do.",
+        value=pipeline.overload.percent / 100,
+    )
+    yield from (up, draining, reduction, requests, probes, own)
 
 
 def name_families(names: NameStats) -> Iterator[Metric]:

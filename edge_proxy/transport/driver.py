@@ -109,7 +109,9 @@ class Driver:
         self._finish_turn()
         if batch:
             self.turns += 1
-            self.delays.observe(time.monotonic() - started, len(batch))
+            ended = Monotonic(time.monotonic())
+            self.delays.observe(ended - started, len(batch))
+            pipeline.overload.observe(listener.slot, len(batch), now, ended, pipeline.wall_offset_s)
 
     def _unreachable(self, listener: Listener, address: Address, messages: list[bytes]) -> None:
         now = Monotonic(time.monotonic())
