@@ -108,7 +108,8 @@ class TlsCaller:
         self.writer.write(request)
         assert self._task is not None
         try:
-            await asyncio.wait({answer, self._task}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[str] | asyncio.Task[None]] = {answer, self._task}
+            await asyncio.wait(ends, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise (ConnectionError if self._task.done() else TimeoutError)(f"no answer to {cseq} of {call_id}")
             return answer.result()

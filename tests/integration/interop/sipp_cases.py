@@ -19,7 +19,10 @@ _REPEATED: Final = ' retrans="100"'
 """Sent again, ever more slowly, until the next message comes."""
 
 _END_TO_END: Final = ' lost="END-TO-END"'
-"""Stands where nobody on the way repeats the message: a 2xx to an INVITE, its ACK, a provisional response."""
+"""Stands where nobody on the way repeats the message: a 2xx to an INVITE, its ACK, a reliable provisional response."""
+
+_ACCEPTED: Final = _REPEATED + _END_TO_END
+"""For a 2xx to an INVITE. SIPp stops, for good, when it gets one twice over TCP: then it is not repeated either."""
 
 _NEVER_LOST: Final = ' lost="0"'
 """For an answer that the same end follows up with a request: SIPp would repeat that instead of the answer."""
@@ -62,7 +65,7 @@ def begin(method: str = "INVITE", headers: tuple[str, ...] = (), *, body: bool =
     )
 
 
-def hop_by_hop(method: str) -> str:
+def hop_by_hop(method: str, *, is_sure: bool = False) -> str:
     """CANCEL of the first request, or ACK to its refusal: both have its branch (RFC 3261 §9.1, §17.1.1.3)."""
     is_ack = method == "ACK"
     return _send(
@@ -76,7 +79,7 @@ def hop_by_hop(method: str) -> str:
             "Max-Forwards: 70",
             *_EMPTY,
         ],
-        ' ack_txn="begin"' if is_ack else _attributes(method, "cancel"),
+        (' ack_txn="begin"' if is_ack else _attributes(method, "cancel")) + (_NEVER_LOST if is_sure else ""),
     )
 
 
@@ -129,9 +132,9 @@ def get(status: int, txn: str, *, optional: bool = False, routes: bool = False, 
     if is_sure:
         extra += _NEVER_LOST
     if txn in {"begin", "again"}:
-        if status == 200:
+        if status in {183, 200}:
             extra += _END_TO_END
-        elif status == 180 and not optional:
+        elif status in {100, 180} and not optional:
             extra += _NEVER_LOST  # nobody repeats it over any transport, and the scenario waits for it
     return f'  <recv response="{status}" response_txn="{txn}"{extra}/>\n'
 
@@ -139,7 +142,7 @@ def get(status: int, txn: str, *, optional: bool = False, routes: bool = False, 
 def take(method: str, *, optional: bool = False) -> str:
     """Wait for a request."""
     extra = ' optional="true"' if optional else ""
-    extra += _END_TO_END if method == "ACK" else ""
+    extra += _END_TO_END if method in {"ACK", "INVITE"} else ""
     return f'  <recv request="{method}"{extra}/>\n'
 
 
@@ -173,10 +176,10 @@ def _answer(status: int, phrase: str, to: str, headers: tuple[str, ...], *, body
 
 
 def answer_first(status: int, phrase: str, *, body: bool = False) -> str:
-    """Answer the INVITE that was kept, whatever has come since, and until the ACK."""
+    """Answer the INVITE that was kept with a final response, whatever has come since."""
     lines = [f"SIP/2.0 {status} {phrase}", "[$path]From:[$caller]", f"To:[$callee]{_CALLEE_TAG}", "Call-ID: [call_id]"]
     lines += ["CSeq: 1 INVITE", "Contact: <[contact]>", *(_SDP if body else _EMPTY)]
-    return _send(lines, _REPEATED)
+    return _send(lines, _ACCEPTED if status == 200 else _REPEATED)
 
 
 def pause(milliseconds: int) -> str:
@@ -186,12 +189,12 @@ def pause(milliseconds: int) -> str:
 _RINGS: Final = get(100, "begin", optional=True) + get(180, "begin", optional=True)
 _LINGER: Final = f'  <timewait milliseconds="{_TIMEWAIT_MS}"/>\n'
 _UP: Final = begin() + _RINGS + get(200, "begin", routes=True) + caller_sends("ACK", 1, "begin")
-_ANSWERED: Final = keep() + answer(180, "Ringing") + answer(200, "OK", body=True, then=_REPEATED)
+_ANSWERED: Final = keep() + answer(180, "Ringing") + answer(200, "OK", body=True, then=_ACCEPTED)
 _CALLER_ENDS: Final = caller_sends("BYE", 9, "bye") + get(200, "bye")
 _CALLEE_IS_LEFT: Final = take("BYE") + answer_inside(200, "OK") + _LINGER
 _CALLEE_ENDS: Final = callee_sends("BYE", 9, "bye") + get(200, "bye")
 _CALLER_IS_LEFT: Final = take("BYE") + answer_inside(200, "OK") + _LINGER
-_CALLER_TAKES_REINVITE: Final = take("INVITE") + answer_inside(200, "OK", body=True, then=_REPEATED) + take("ACK")
+_CALLER_TAKES_REINVITE: Final = take("INVITE") + answer_inside(200, "OK", body=True, then=_ACCEPTED) + take("ACK")
 _REINVITES: Final = (
     caller_sends("INVITE", 2, "again", body=True)
     + get(100, "again", optional=True)
@@ -207,9 +210,8 @@ _CALLEE_REINVITES: Final = (
     + get(200, "again")
     + callee_sends("ACK", 1, "again")
 )
-_GIVES_UP: Final = (
-    hop_by_hop("CANCEL")
-    + get(200, "cancel", optional=True)
+_IS_REFUSED: Final = (
+    get(200, "cancel", optional=True)
     + get(180, "begin", optional=True)
     + get(487, "begin")
     + hop_by_hop("ACK")
@@ -258,11 +260,11 @@ RACES: Final[dict[str, Case]] = {
         _UP + _REINVITES + _CALLER_IS_LEFT, (_ANSWERED + _CALLEE_REINVITES + pause(300) + _CALLEE_ENDS,)
     ),
     "cancel before 180": Case(
-        begin() + get(100, "begin") + pause(100) + _GIVES_UP,
+        begin() + get(100, "begin") + pause(100) + hop_by_hop("CANCEL", is_sure=True) + _IS_REFUSED,
         (keep() + pause(400) + answer(180, "Ringing") + _IS_CANCELLED,),
     ),
     "cancel after 180": Case(
-        begin() + get(100, "begin", optional=True) + get(180, "begin") + _GIVES_UP,
+        begin() + get(100, "begin", optional=True) + get(180, "begin") + hop_by_hop("CANCEL") + _IS_REFUSED,
         (keep() + answer(180, "Ringing") + _IS_CANCELLED,),
     ),
     "cancel crosses 200": Case(
@@ -344,6 +346,8 @@ METHODS: Final[dict[str, Case]] = {
 def write(directory: Path, name: str, steps: str, *, loses_all: bool = True) -> Path:
     """The scenario file of this name. Without `loses_all`, what is repeated end to end only does not get lost."""
     path = directory / f"{name}.xml"
+    if not loses_all:
+        steps = steps.replace(_ACCEPTED, _NEVER_LOST)
     steps = steps.replace(_END_TO_END, "" if loses_all else _NEVER_LOST)
     path.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="{name}">\n{steps}</scenario>\n')
     return path
