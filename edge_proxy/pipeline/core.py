@@ -51,12 +51,21 @@ _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 
 
+class Alias(NamedTuple):
+    """The stream connection with `peer` also serves requests to `address` (RFC 5923 §6)."""
+
+    slot: int
+    peer: Address
+    address: Address
+
+
 class Output(NamedTuple):
     """What the shell must do now: first put the records into the journal, then send, then have names looked up."""
 
     records: list[Record]
     sends: list[Send]
     wanted_names: Collection[NameQuery] = ()
+    aliases: Sequence[Alias] = ()
 
 
 class PipelineSettings(NamedTuple):
@@ -91,6 +100,7 @@ class Pipeline:
         self.has_evidence_room = True
         self._records: list[Record] = []
         self._sends: list[Send] = []
+        self._aliases: list[Alias] = []
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         self.targets = TargetBook(Egress(settings.listeners))
         self.prober = Prober(self.layer, self.targets.health, settings.secret)
@@ -193,7 +203,9 @@ class Pipeline:
         if endings:
             self._records.extend(endings)
             endings.clear()
-        output = Output(self._records, self._sends[:], self.targets.take_wanted())
+        output = Output(self._records, self._sends[:], self.targets.take_wanted(), self._aliases)
+        if self._aliases:
+            self._aliases = []
         if self.overload.is_active:
             self._tell_load(output.sends)
         self._records = []
@@ -260,6 +272,8 @@ class Pipeline:
             is_ack = method == grammar.METHOD_ACK
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
         self._stamp(message, source)
+        if listener.transport is not Transport.UDP:
+            self._note_alias(message, source, listener, peer)
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
         mark = loop_mark(message, self.settings.secret, peer.loop_seed)
@@ -319,6 +333,13 @@ class Pipeline:
         if ack.to_tag and ack.to_tag == self._stateless_tag(ack):
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
         return Disposition.DROPPED, cause
+
+    def _note_alias(self, message: Message, source: Address, listener: Listener, peer: Peer) -> None:
+        """A known peer's `alias`: what we send to the port that its Via names goes over the connection it opened."""
+        via = message.via
+        if via is not None and via.has_alias and (peer.origin.customer is not None or peer.origin.trunk is not None):
+            port = via.port or (5061 if listener.transport is Transport.TLS else 5060)
+            self._aliases.append(Alias(listener.slot, source, Address(source.host, port)))
 
     def _stamp(self, message: Message, source: Address) -> None:
         """Write into the top Via where the request really came from (RFC 3581 §4)."""

@@ -75,6 +75,8 @@ class Via(NamedTuple):
     """None: no `rport` parameter; b"": asked for (RFC 3581); digits: filled in."""
     received: bytes | None
     maddr: bytes | None
+    has_alias: bool = False
+    """The sender lets us send requests to its sent-by port over this connection (RFC 5923 §6)."""
 
     @property
     def sent_by(self) -> bytes:
@@ -89,6 +91,7 @@ def parse_via(value: bytes) -> Via:
         raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
     branch = b""
     rport = received = maddr = None
+    has_alias = False
     position = match.end()
     while param := _PARAM.match(value, position):
         name = param[1].lower()
@@ -100,13 +103,16 @@ def parse_via(value: bytes) -> Via:
             received = param[2] or b""
         elif name == b"maddr":
             maddr = param[2] or b""
+        elif name == b"alias":
+            has_alias = True
         position = param.end()
     if value[position:].strip(b" \t"):
         raise RemoteProtocolError("Via has something after its parameters", rfc="3261 §20.42")
     port = match[3]
     if port is not None and not 0 < int(port) < 65536:
         raise RemoteProtocolError("Via has a port that is none", rfc="3261 §20.42")
-    return Via(match[1].upper(), match[2], None if port is None else int(port), branch, rport, received, maddr)
+    port_number = None if port is None else int(port)
+    return Via(match[1].upper(), match[2], port_number, branch, rport, received, maddr, has_alias)
 
 
 def readable_via(value: bytes) -> Via | None:

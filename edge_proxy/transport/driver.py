@@ -133,6 +133,8 @@ class Driver:
         output = self.pipeline.collect()
         if output.records:
             self._keep(output.records)
+        for slot, peer, address in output.aliases:
+            self._ports[slot][0].alias(peer, address)
         for slot, address, data in output.sends:
             self._ports[slot][0].send(data, address)
         if output.wanted_names:

@@ -38,6 +38,9 @@ class Port(Protocol):
     def send(self, data: bytes, address: Address) -> None:
         """Send one message, now or as soon as the socket takes it."""
 
+    def alias(self, peer: Address, address: Address) -> None:
+        """Let what is sent to `address` go over the connection with `peer`, where there are connections."""
+
     def stop(self) -> None:
         """Read no more; send what is queued as far as the system takes it."""
 

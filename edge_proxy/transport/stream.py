@@ -24,6 +24,7 @@ from edge_proxy.transport.tls import TlsIdentity
 _BACKLOG: Final = 512
 _SWEEP_S: Final = 0.5
 _MAX_WAITING: Final = 64
+_MAX_ALIASES: Final = 4
 _PONG: Final = b"\r\n"
 
 
@@ -148,6 +149,17 @@ class StreamPort:
             return
         waiting.append(data)
 
+    def alias(self, peer: Address, address: Address) -> None:
+        """Let what is sent to `address` go over the connection that `peer` opened (RFC 5923 §6).
+
+        Over TLS only when that peer has shown a certificate that we checked. A connection of its own goes first.
+        """
+        connection = self._connections.get(peer)
+        if connection is None or (self._tls is not None and not connection.is_verified):
+            return
+        if len(connection.aliases) < _MAX_ALIASES and self._connections.setdefault(address, connection) is connection:
+            connection.aliases.add(address)
+
     def stop(self) -> None:
         """Accept no more and close every connection after what is written has left."""
         if self._sweeper is not None:
@@ -229,8 +241,9 @@ class StreamPort:
             self._by_source[peer.host] = remaining
         else:
             self._by_source.pop(peer.host, None)
-        if self._connections.get(peer) is connection:
-            del self._connections[peer]
+        for address in (peer, *connection.aliases):
+            if self._connections.get(address) is connection:
+                del self._connections[address]
 
     def arrived(self, connection: Connection, messages: list[bytes]) -> None:
         self._deliver([(message, connection.peer) for message in messages])
@@ -247,6 +260,7 @@ class Connection(asyncio.Protocol):
         "_port",
         "_transport",
         "_why",
+        "aliases",
         "is_outgoing",
         "peer",
     )
@@ -261,6 +275,14 @@ class Connection(asyncio.Protocol):
         self._message_since: float | None = None
         self._closing_since: float | None = None
         self._why = CloseCause.PEER
+        self.aliases: set[Address] = set()
+        """Other addresses that this connection serves; as many as the peer's Vias named ports."""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the peer has shown a certificate that was checked."""
+        transport = self._transport
+        return transport is not None and bool(transport.get_extra_info("peercert"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do all that asyncio.Transport does without being one.

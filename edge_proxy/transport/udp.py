@@ -101,6 +101,9 @@ class UdpPort:
         except OSError:
             self.send_errors += 1
 
+    def alias(self, peer: Address, address: Address) -> None:
+        """Datagrams know no connection."""
+
     def _flush(self) -> None:
         """Send what was queued, as far as the kernel takes it."""
         while self._queue:

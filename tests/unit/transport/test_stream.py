@@ -429,3 +429,32 @@ def test_address_in_use_is_an_os_error_and_leaks_nothing() -> None:
     with pytest.raises(OSError, match="in use"):
         StreamPort(first.bound, Limits(), PATIENT)
     first.close()
+
+
+@pytest.mark.asyncio
+async def test_alias_serves_another_address_over_the_same_connection_until_it_ends() -> None:
+    """RFC 5923 §6: what is sent to the aliased address takes the connection that the peer opened, while it is up."""
+    async with serving() as served, connected(served) as far:
+        await far.write(message())
+        await until(lambda: len(served.received) == 1)
+        alias = unused_address()
+        served.port.alias(far.address, alias)
+        served.port.send(b"over the alias", alias)
+        assert await far.read(len(b"over the alias")) == b"over the alias"
+        await far.close()
+        await served.until_closed(CloseCause.PEER)
+        served.port.send(b"too late", alias)
+        await until(lambda: bool(served.lost))
+        assert served.lost == [(alias, [b"too late"])]
+
+
+@pytest.mark.asyncio
+async def test_aliases_of_one_connection_are_bounded() -> None:
+    """A peer that names ever new ports gets no more than a few."""
+    async with serving() as served, connected(served) as far:
+        await far.write(message())
+        await until(lambda: len(served.received) == 1)
+        for port in range(20_000, 20_100):
+            served.port.alias(far.address, Address(HERE, port))
+        (connection,) = served.port._all
+        assert len(connection.aliases) == 4
