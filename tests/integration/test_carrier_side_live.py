@@ -26,7 +26,7 @@ def proxy_with(directory: Path, targets: list[str], **sip: Any) -> ProxyProcess:
     proxy.config["trunks"] = [
         {"id": "carrier-a", "sources": [f"{CARRIER_HOST}/32"], "targets": targets, "probe": _PROBE}
     ]
-    proxy.config["sip"] = {"t1_ms": 20, "t2_ms": 100, **sip}
+    proxy.config["sip"] |= {"t1_ms": 20, "t2_ms": 100, **sip}
     return proxy
 
 

@@ -105,7 +105,7 @@ def test_every_call_completes_once_with_five_percent_of_packets_lost_on_both_sid
     """Losing a message in any place delays a call and never fails it, and no attempt is charged twice."""
     site = Site()
     config = site.config(tmp_path)
-    config["sip"] = {"t1_ms": 100, "t2_ms": 800, "t4_ms": 1000}  # the same retransmissions, in less time
+    config["sip"] |= {"t1_ms": 100, "t2_ms": 800, "t4_ms": 1000}  # the same retransmissions, in less time
     carrier, acme = (CARRIER_HOST, free_port()), (ACME_HOST, free_port())
     acme_relay, carrier_relay = (ACME_HOST, site.acme_port), (CARRIER_HOST, site.carrier_port)
     with (

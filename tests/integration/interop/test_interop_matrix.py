@@ -105,7 +105,7 @@ def base_config(directory: Path, site: Site, trunk_targets: list[str]) -> Config
     config["trunks"] = [
         {"id": "carrier", "targets": trunk_targets, "sources": [f"{CARRIER}/32"], "probe": {"interval_s": 0}}
     ]
-    config["sip"] = {"t1_ms": 100, "t4_ms": 500}
+    config["sip"] |= {"t1_ms": 100, "t4_ms": 500}
     return config
 
 
