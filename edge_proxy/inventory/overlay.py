@@ -107,14 +107,14 @@ class Combination:
     def __init__(self, holdings: Holdings, rule: Callable[[Holding, Holding], Holding | Refusal]) -> None:
         self._holdings = holdings
         self._rule = rule
-        self._known: dict[tuple[int, int], int | Refusal] = {}
+        self.known: dict[tuple[int, int], int | Refusal] = {}
 
     def of(self, old: int, new: int) -> int | Refusal:
-        known = self._known.get((old, new))
+        known = self.known.get((old, new))
         if known is None:
             made = self._rule(self._holdings[old], self._holdings[new])
             known = made if isinstance(made, Refusal) else self._holdings.number_of(made)
-            self._known[old, new] = known
+            self.known[old, new] = known
         return known
 
 
@@ -210,10 +210,22 @@ def plan_change(
 def _merge(
     batch: list[Segment], ahead: Iterator[Stored], met: _Met, combination: Combination, problems: Problems
 ) -> None:
+    """One step of the merge. A row that is stored already, word for word, is what most rows of a monthly file are."""
     plan = met.plan
+    moved, known = plan.moved, combination.known
+    same: Counter[int] = Counter()
     for first, last, holding, line in batch:
         while met.last < first:
             met.go_on(next(ahead, None))
+        if (
+            first == met.first
+            and last == met.last
+            and not met.pieces
+            and known.get((met.holding, holding)) == met.holding
+        ):
+            same[met.holding] += last - first + 1
+            met.go_on(next(ahead, None))
+            continue
         at = first
         while met.first <= last:
             if at < met.first:
@@ -224,7 +236,7 @@ def _merge(
             if isinstance(new, Refusal):
                 problems.add(line, f"{describe_range(at, high)}: {new.text}", is_conflict=True)
             else:
-                plan.moved[met.holding, new] += high - at + 1
+                moved[met.holding, new] += high - at + 1
                 if new != met.holding or met.pieces:
                     met.replace(at, high, new)
             at = high + 1
@@ -233,6 +245,8 @@ def _merge(
             met.go_on(next(ahead, None))
         if at <= last:
             _put(at, last, combination.of(NOBODY, holding), plan, problems, line)
+    for holding, count in same.items():
+        moved[holding, holding] += count
 
 
 def _put(first: int, last: int, new: int | Refusal, plan: Plan, problems: Problems, line: int) -> None:

@@ -36,6 +36,8 @@ MAX_RIGHTS: Final = 1_000_000
 MAX_LINE_BYTES: Final = 65_536
 MAX_TOLD: Final = 200
 """Problems that are told; the rest is counted."""
+MAX_PROBLEMS: Final = 100_000
+"""More than these, and it is not a file of numbers: reading gigabytes of something else on would take an hour."""
 
 _STRETCH: Final = 4096
 """Lines that are read at a stretch: as many as fit into a processor's cache with all that is made of them."""
@@ -148,7 +150,7 @@ def read_rows(
     rows = Rows()
     digest = hashlib.sha256()
     reader: _RowReader | None = None
-    line = 1
+    line = 1  # where reading stands: what ends it is told there
     try:
         for block in _blocks(chunks, digest.update):
             lines = block.replace("\r\n", "\n").removesuffix("\r").split("\n")
@@ -251,8 +253,12 @@ class _RowReader:
                     self._problems.add(at, f"the row cannot be read: {error}")
                 except ValueError as error:
                     self._problems.add(at, str(error))
-        if len(rows) > MAX_ROWS or len(self._terms) > MAX_RIGHTS:
-            raise ValueError(f"more than {MAX_ROWS} rows that do not join, or {MAX_RIGHTS} rights; split the file")
+        if len(rows) > MAX_ROWS:
+            raise ValueError(f"more than {MAX_ROWS} rows up to here that do not join; split the file")
+        if len(self._terms) > MAX_RIGHTS:
+            raise ValueError(f"more than {MAX_RIGHTS} different rights up to here; split the file")
+        if self._problems.count > MAX_PROBLEMS:
+            raise ValueError("too much is wrong with this file; from here on it was not read")
 
     def _read_plain(self, lines: list[str], line: int, rows: Rows) -> bool:
         """Read lines that are all rows with one plain number each; False, and nothing read, when one is not.

@@ -468,12 +468,14 @@ def _touching(connection: Connection, first: int, last: int) -> Iterator[Stored]
     yield from _stored(connection, _between, {"a": first, "b": last})
 
 
+_as_stored: Callable[[object], Stored] = partial(tuple.__new__, Stored)  # `Stored._make`, in half the time
+
+
 def _stored(
     connection: Connection, query: Select[tuple[int, int, int, int]], given: dict[str, int]
 ) -> Iterator[Stored]:
     for batch in connection.execute(query, given, execution_options={"yield_per": _BATCH}).partitions():
-        for row in batch:
-            yield Stored._make(row)
+        yield from map(_as_stored, batch)
 
 
 def _load_holdings(connection: Connection) -> Holdings:

@@ -162,6 +162,16 @@ def test_problems_are_counted_when_they_are_too_many_to_tell() -> None:
     assert (len(problems.told), problems.count) == (MAX_TOLD, 5_000)
 
 
+def test_reading_stops_where_too_much_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes of something else are not read to the end."""
+    monkeypatch.setattr(rows_module, "MAX_PROBLEMS", 5_000)
+    holdings, problems = Holdings(), Problems()
+    chunks = iter([b"number,customer\n", *[b"oops,acme\n" * 1_000] * 100])
+    read_rows(chunks, holdings, problems)
+    assert problems.count == 6_001
+    assert next(chunks, None) is not None
+
+
 def test_file_that_is_too_large_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by rows that do not join; runs of numbers of any length are no rows."""
     monkeypatch.setattr(rows_module, "MAX_ROWS", 10)
