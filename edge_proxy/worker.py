@@ -41,6 +41,9 @@ _GC_THRESHOLD: Final = 50_000
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
 _DRAIN_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 60.0
+"""How often the date is looked at: a reload or an operator's clock may have moved it."""
+_NEXT_TRY_S: Final = 60.0
 _FIRST_NAMES_S: Final = 2.0
 """How long a start or a reload waits for the addresses of targets; the service does not depend on them."""
 
@@ -153,11 +156,12 @@ class Worker:
             self.state.is_ready = True
             announce(self._ready_line(metrics_at))
             self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
-            heartbeat = loop.create_task(self._watch_evidence())
+            watching = [loop.create_task(watch) for watch in (self._watch_evidence(), self._follow_dates())]
             await self._stopping.wait()
             self._log.info("stopping", calls_up=len(self._pipeline.calls))
             self.state.is_ready = False
-            heartbeat.cancel()
+            for task in watching:
+                task.cancel()
             await self._drain()
             self.names.stop()
             self._driver.stop()
@@ -224,6 +228,17 @@ class Worker:
         if self._bug_limit.allows():
             self._log.error("bug: message dropped", error=repr(error), head=repr(data[:200]), exc_info=error)
         self.state.warnings_suppressed = self._bug_limit.suppressed
+
+    async def _follow_dates(self) -> None:
+        """Compile again when a number's right begins or ends: the snapshot says when that is."""
+        while True:
+            due = self.pipeline.snapshot.next_change_at
+            wait_s = _LONGEST_WAIT_S if due is None else due - time.time() + 1.0
+            if wait_s > 0.0:
+                await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+                continue
+            self._start_reload()
+            await asyncio.sleep(_NEXT_TRY_S)  # should it be refused, the old data goes on and this tries again
 
     async def _watch_evidence(self) -> None:
         """Tell the pipeline whether the journal has room; it never asks itself."""

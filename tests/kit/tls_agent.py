@@ -32,7 +32,8 @@ async def close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(writer.wait_closed(), 1.0)
-    writer.transport.abort()
+    with contextlib.suppress(AttributeError):  # what Python 3.11.2 makes of aborting a TLS transport that is gone
+        writer.transport.abort()
 
 
 def compose(*lines: str) -> bytes:
