@@ -101,9 +101,17 @@ def idle_calls(calls: int, rate: int, figures: dict[str, object]) -> None:
             }
             local, remote = (ACME_HOST, load.caller_port), (PROXY_HOST, proxy.entry_port)
             with (
-                Sipp(directory, "uas", local=(CARRIER_HOST, load.carrier_port), calls=calls) as callee,
+                Sipp(directory, "uas", local=(CARRIER_HOST, load.carrier_port), calls=calls, timeout_s=300) as callee,
                 Sipp(
-                    directory, "uac", local=local, remote=remote, calls=calls, rate=rate, hold_ms=hold_ms, keys=keys
+                    directory,
+                    "uac",
+                    local=local,
+                    remote=remote,
+                    calls=calls,
+                    rate=rate,
+                    hold_ms=hold_ms,
+                    keys=keys,
+                    timeout_s=300,
                 ) as caller,
             ):
                 with_calls, up = 0, 0.0
