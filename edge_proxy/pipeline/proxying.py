@@ -1,7 +1,7 @@
 """Forward requests and bring their responses back (RFC 3261 §16.6 to §16.10), one context for each.
 
 It knows nothing of policy: who may call was decided before. Targets are tried one after the other, each with a branch
-of its own, until one answers; what the last one said (or 408) goes upstream.
+of its own, until one answers; what the last one said (or 408) goes upstream, but 500 for a 503 (§16.7 step 6).
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.records import EndCause, Ending, Party
 from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
-from edge_proxy.routing.forward import Routed, branch_of, forwarded_request, forwarded_response, retarget, via_line
+from edge_proxy.routing.forward import (
+    Routed,
+    branch_of,
+    forwarded_request,
+    forwarded_response,
+    retarget,
+    turn_into_500,
+    via_line,
+)
 from edge_proxy.routing.topology import Crossing, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
@@ -181,7 +189,7 @@ class Proxy:
             self._send_cancel(context, client, now)
 
     def hop_unreachable(self, branch: bytes, method: bytes, now: Monotonic) -> None:
-        """No connection to the hop: as if it had answered 503 (§16.9)."""
+        """No connection to the hop: as if it had answered 503 (§16.9), which is 500 upstream (§16.7 step 6)."""
         client = self._layer.find_client(branch, method)
         context = None if client is None else client.user
         if client is None or context is None or context.client is not client or context.request is None:
@@ -193,8 +201,8 @@ class Proxy:
             return
         received = context.received
         if received is not None:
-            self._layer.respond(context.server, 503, build_response(received, 503, to_tag=context.tag), now)
-        self._finish(context, EndCause.REJECTED, Party.PROXY, 503, now)
+            self._layer.respond(context.server, 500, build_response(received, 500, to_tag=context.tag), now)
+        self._finish(context, EndCause.REJECTED, Party.PROXY, 500, now)
 
     def next_deadline(self) -> Monotonic | None:
         return self._wheel.next_deadline()
@@ -295,7 +303,9 @@ class Proxy:
             self._settle_session(context, context.offer, response, now)
         elif status >= 300 and context.q850 is None:
             context.q850 = q850_cause(response)
-        self._layer.respond(context.server, status, _as_returned(context, response), now)
+        if status == 503:
+            turn_into_500(response)  # in the books it stays what the target said
+        self._layer.respond(context.server, response.status, _as_returned(context, response), now)
         if status < 300 and context.is_invite:
             context.request = context.routed = None
         elif status < 300:

@@ -189,6 +189,23 @@ def forwarded_request(
     return join_message(start_line, (via, *added, *lines), message.body)
 
 
+def turn_into_500(response: Message) -> None:
+    """Make a target's 503 the 500 that goes upstream in its place (§16.7 step 6).
+
+    A 503 would say that we serve nobody, and its Retry-After would close us to all the sender's calls (§21.5.4). What
+    else the target said (Reason, Warning, its To tag) goes on.
+    """
+    response.start_line, response.status, response.reason = b"SIP/2.0 500 Server Internal Error", 500, b""
+    kept = [
+        (line, kind) for line, kind in zip(response.lines, response.kinds, strict=True) if kind != grammar.RETRY_AFTER
+    ]
+    response.lines = [line for line, _ in kept]
+    response.kinds = [kind for _, kind in kept]
+    response.first = [
+        response.kinds.index(kind) if kind in response.kinds else -1 for kind in range(grammar.KIND_COUNT)
+    ]
+
+
 def forwarded_response(message: Message) -> bytes:
     """The response as it goes on upstream: without its top Via value, all else as it came (§16.7 step 3)."""
     index = message.first[grammar.VIA]

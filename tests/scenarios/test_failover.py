@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_proxy.addr import Side
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.pipeline.records import EndCause, Party
-from tests.kit.messages import CARRIER, Dialog, ack_of, answer, cancel_of, invite, value, values
+from tests.kit.messages import CARRIER, Dialog, ack_of, answer, cancel_of, invite, start_line, value, values
 from tests.kit.playbook import FOR_CARRIERS, SPARE, Playbook, make_snapshot
 
 TWO = (CARRIER, SPARE)
@@ -120,15 +120,16 @@ def test_cancel_after_failover_goes_to_the_target_in_use() -> None:
 
 
 def test_unreachable_target_counts_as_503() -> None:
-    """§16.9: no connection: the next target at once; the last one gives 503 to the caller, and the call is ended."""
+    """§16.9: no connection: the next target at once; after the last one 500 (§16.7 step 6), and the call is ended."""
     play = Playbook(snapshot=make_snapshot(*TWO))
     play.customer.sends(invite()).gets(100)
     first = play.carrier.gets("INVITE")
     play.lets(lambda now: play.pipeline.unreachable(FOR_CARRIERS.slot, CARRIER, first, now))
     second = play.spare.gets("INVITE")
     play.lets(lambda now: play.pipeline.unreachable(FOR_CARRIERS.slot, SPARE, second, now))
-    play.customer.gets(503)
-    assert [ending.cause for ending in play.endings] == [EndCause.REJECTED]
+    refusal = play.customer.gets(500)
+    assert values(refusal, "Retry-After") == []
+    assert [(ending.cause, ending.status) for ending in play.endings] == [(EndCause.REJECTED, 500)]
 
 
 def test_unreachable_after_the_answer_does_not_end_the_call() -> None:
@@ -206,5 +207,77 @@ def test_target_under_another_customer_is_not_tried() -> None:
     play.carrier.sends(sent.replace(b"198.51.100.10:5060;branch", b"203.0.113.10:5090;branch"))
     play.carrier.gets(100)
     play.customer.sends(answer(play.customer.gets("INVITE"), 503)).gets("ACK")
-    play.carrier.gets(503)
+    play.carrier.gets(500)
     play.monitored.gets_nothing()
+
+
+def test_503_of_the_last_target_is_500_for_the_caller() -> None:
+    """§16.7 step 6: a 503 would say that we serve nobody; what is about the target alone stays here."""
+    play = Playbook(snapshot=make_snapshot(*TWO))
+    sent = invite()
+    play.customer.sends(sent).gets(100)
+    play.carrier.sends(answer(play.carrier.gets("INVITE"), 503, "Retry-After: 120")).gets("ACK")
+    busy = (
+        'Warning: 399 trunk "no circuits"',
+        "Retry-After: 30 (maintenance)",
+        "Reason: Q.850;cause=34",
+        "retry-after : 40",
+    )
+    play.spare.sends(answer(play.spare.gets("INVITE"), 503, *busy, tag="spare", body="down")).gets("ACK")
+    refusal = play.customer.gets(500)
+    assert start_line(refusal) == "SIP/2.0 500 Server Internal Error"
+    assert values(refusal, "Retry-After") == []
+    assert (values(refusal, "Warning"), values(refusal, "Reason")) == (
+        ['399 trunk "no circuits"'],
+        ["Q.850;cause=34"],
+    )
+    assert [via.partition(";received")[0] for via in values(refusal, "Via")] == [
+        values(sent, "Via")[0].removesuffix(";rport")
+    ]
+    assert value(refusal, "To").endswith(";tag=spare")
+    assert refusal.endswith(b"\r\n\r\ndown")
+    play.customer.sends(ack_of(sent, refusal))
+    (ending,) = play.endings
+    assert (ending.cause, ending.ended_by, ending.status, ending.q850) == (
+        EndCause.REJECTED,
+        Party.CALLEE,
+        503,
+        34,
+    )
+    play.is_over()
+
+
+def test_500_in_place_of_a_503_is_repeated_until_it_is_acknowledged() -> None:
+    """It is the server transaction's final response like any other (timer G)."""
+    play = Playbook()
+    sent = invite()
+    play.customer.sends(sent).gets(100)
+    play.carrier.sends(answer(play.carrier.gets("INVITE"), 503)).gets("ACK")
+    first = play.customer.gets(500)
+    play.waits(0.6)
+    assert play.customer.gets(500) == first
+    play.customer.sends(ack_of(sent, first))
+    play.is_over()
+
+
+def test_503_inside_a_dialog_is_500_too() -> None:
+    """The rule is about a response context, whatever its request: nothing else is known to be closed."""
+    play = Playbook()
+    dialog = play.call()
+    for method in ("INFO", "BYE"):
+        play.customer.sends(dialog.from_caller(method))
+        play.carrier.sends(answer(play.carrier.gets(method), 503, "Retry-After: 5"))
+        assert values(play.customer.gets(500), "Retry-After") == []
+    play.is_over()
+
+
+def test_other_5xx_pass_as_they_came() -> None:
+    """Their Retry-After is about the request, and the caller's to know (§20.33)."""
+    play = Playbook(snapshot=make_snapshot(*TWO))
+    for status in (500, 504, 580):
+        sent = invite()
+        play.customer.sends(sent).gets(100)
+        play.carrier.sends(answer(play.carrier.gets("INVITE"), status, "Retry-After: 7")).gets("ACK")
+        refusal = play.customer.gets(status)
+        assert values(refusal, "Retry-After") == ["7"]
+        play.customer.sends(ack_of(sent, refusal))
