@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from phonenumbers import SUPPORTED_REGIONS
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from pydantic import field_validator as check_field
-from pydantic import model_validator as check_model
 from pydantic_core.core_schema import ValidationInfo
 
 from edge_proxy.addr import E164, Address, Transport
@@ -27,6 +26,7 @@ from edge_proxy.config.endpoints import (
     parse_nameserver,
     parse_target,
 )
+from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.pipeline.session_timer import SMALLEST_INTERVAL_S
 from edge_proxy.sip.limits import Limits
@@ -43,16 +43,6 @@ _SERVER_NAME: Final = re.compile(
 
 # ISO 3166 codes that people write from habit, and the code that numbering plans know.
 _REGION_HABITS: Final = {"UK": "GB", "EL": "GR", "USA": "US", "EN": "GB"}
-
-
-def _checked_prefix(text: str) -> str:
-    parse_prefix(text)
-    return text
-
-
-def _checked_range(text: str) -> str:
-    parse_range(text)
-    return text
 
 
 def _checked_target(text: str) -> str:
@@ -113,12 +103,6 @@ def _checked_region(text: str) -> str:
     raise ValueError(f"{quote(text)} is no ISO 3166 region with a numbering plan; {advice}")
 
 
-def _checked_path(value: object) -> object:
-    if isinstance(value, str) and not (value and value.isprintable()):
-        raise ValueError(f"{quote(value)} is no path; write one such as data or /var/lib/edge-proxy")
-    return value
-
-
 def _checked_inventory(text: str) -> str:
     if not _INVENTORY_URL.fullmatch(text):  # what was written may hold a password, so it is not repeated
         raise ValueError(
@@ -149,28 +133,10 @@ def _long_enough(days: object) -> object:
     return days
 
 
-# A name that is safe in a file name, a metric label, a log line and a SIP token alike.
-Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Prefix = Annotated[str, AfterValidator(_checked_prefix)]
-NumberRange = Annotated[str, AfterValidator(_checked_range)]
 TargetUri = Annotated[str, AfterValidator(_checked_target)]
 Nameserver = Annotated[str, AfterValidator(_checked_nameserver)]
 ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
-FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_checked_path)]
 OfferedTransport = Annotated[Transport, Field(strict=False), BeforeValidator(_offered_transport)]
-
-
-class Section(BaseModel):
-    """Strict, closed and frozen. A key without a value (`limits:`) counts as not written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @check_model(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 class NamedCertificateSettings(Section):
@@ -189,7 +155,7 @@ class TlsSettings(Section):
     key: FilePath = Field(examples=["/etc/edge-proxy/tls/edge.key"])
     ca: FilePath | None = None
     client_certificate: Literal["none", "optional", "required"] = "none"
-    certificates_by_name: Annotated[list[NamedCertificateSettings], AfterValidator(_names_once)] = []
+    certificates_by_name: Annotated[list[NamedCertificateSettings], AfterValidator(_names_once)] = Field(default=[])
 
     @check_field("client_certificate")
     @classmethod
