@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test bench check lint types contracts format lock clean servers
+.PHONY: demo test bench bench-check check lint types contracts format lock clean servers
 
 demo: $(VENV)/.run-ready  ## the proxy with real SIP peers on loopback: make demo ARGS="--seconds 20"
 	$(BIN)/edge-proxy demo $(ARGS)
@@ -16,6 +16,10 @@ test: $(VENV)/.dev-ready servers  ## every test; ARGS are pytest's
 
 bench: $(VENV)/.dev-ready servers  ## cost per call beside a null forwarder and Kamailio; ARGS="--quick" or --json FILE
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-check: $(VENV)/.dev-ready  ## fails when a call costs over 10 % more than recorded; ARGS=--record to record anew
+	sh tests/install_servers.sh bench
+	$(BIN)/python -m tests.bench.check $(ARGS)
 
 check: lint types contracts  ## every static check
 

@@ -1,10 +1,13 @@
 #!/bin/sh
-# Install from Debian's packages what the tests (or, with the word "venv", Python's venv) need.
+# Install from Debian's packages what the tests need; with the word "venv" Python's venv, with "bench" what counts.
 # Without root this only says what is missing: the tests that need it are then skipped by name.
 set -eu
 
 if [ "${1:-}" = venv ]; then
     packages="python3-venv"
+elif [ "${1:-}" = bench ]; then
+    packages=""
+    command -v valgrind >/dev/null 2>&1 || packages="valgrind"
 else
     packages=""
     command -v sipp >/dev/null 2>&1 || packages="$packages sip-tester"
