@@ -26,7 +26,7 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
 from edge_proxy.policy.parties import Source
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
-from edge_proxy.routing.forward import OwnUris, Routed, preprocess_routes, record_route_lines
+from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
 from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.routing.reductions import falls_into
@@ -439,7 +439,7 @@ class Pipeline:
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
-        context = ForwardContext(server, message, routed, hops, (), None, self._tag(key), crossing)
+        context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing)
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.
             is_early = call is not None and call.answered_at is None
@@ -505,16 +505,14 @@ class Pipeline:
             self._turn_back(server, message, attempt, source, status, extra, now)
             return Disposition.ANSWERED, Cause.OVERLOADED if pause_s else Cause.NO_TARGET
         call = self.calls.begin(attempt, now, source)
-        added: Sequence[bytes] = ()
+        record: RouteRecord | None = None
         if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
             state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at))
-            token = self._signer.sign(state, message.call_id)
-            added = record_route_lines(listener, hops[0].listener, token)
+            record = RouteRecord(listener, self._signer.sign(state, message.call_id))
         crossing: Inward | None = None
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
-            crossing = self._veil.accept_request(message, listener, added)
-            added = crossing.added
-        context = ForwardContext(server, message, routed, hops, added, call, self._tag(key), crossing)
+            crossing = self._veil.accept_request(message, listener)
+        context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context

@@ -17,6 +17,7 @@ from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
 from edge_proxy.routing.forward import (
     Routed,
+    RouteRecord,
     branch_of,
     forwarded_request,
     forwarded_response,
@@ -24,7 +25,7 @@ from edge_proxy.routing.forward import (
     turn_into_500,
     via_line,
 )
-from edge_proxy.routing.topology import Crossing, Outward, TopologyVeil, names_another_host
+from edge_proxy.routing.topology import Crossing, Inward, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
@@ -47,7 +48,6 @@ class ForwardContext:
     """A request on its way: what came, where it may still go, and what has become of it (§16's response context)."""
 
     __slots__ = (
-        "added",
         "attempt_number",
         "call",
         "cancel_lines",
@@ -61,6 +61,7 @@ class ForwardContext:
         "is_invite",
         "offer",
         "q850",
+        "record",
         "request",
         "routed",
         "server",
@@ -74,7 +75,7 @@ class ForwardContext:
         request: Message,
         routed: Routed,
         hops: Sequence[Hop],
-        added: Sequence[bytes],
+        record: RouteRecord | None,
         call: Call | None,
         tag: bytes,
         crossing: Crossing | None = None,
@@ -84,7 +85,8 @@ class ForwardContext:
         self.routed: Routed | None = routed
         self.hops = list(hops)
         self.hop = self.hops[0]
-        self.added = added
+        self.record = record
+        """What our Record-Route says, on whichever hop; None when later requests need not come through us."""
         self.call = call
         self.tag = tag
         self.client: ClientTransaction[ForwardContext] | None = None
@@ -256,7 +258,7 @@ class Proxy:
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
         uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
-        added = context.added
+        added: Sequence[bytes] = () if context.record is None else context.record.lines(hop.listener)
         if hop.veiled_caller is not None:
             request, added, context.crossing = self._veil.hide_request(
                 request, routed, hop.listener, added, hop.veiled_caller
@@ -265,6 +267,8 @@ class Proxy:
                 uri = retarget(routed.request_uri, hop.address)
         elif type(context.crossing) is Outward:
             context.crossing = None  # the hop before was another trunk's
+        if added and type(context.crossing) is Inward:
+            added = context.crossing.mark(added)
         via = via_line(hop.listener, branch, ASK if hop.gives_feedback else b"")
         return forwarded_request(request, routed, via, added, uri)
 

@@ -154,12 +154,19 @@ def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     return f"Via: SIP/2.0/{transport} {listener.advertised};branch=".encode() + branch + b";rport" + params
 
 
-def record_route_lines(ingress: Listener, egress: Listener, token: bytes) -> list[bytes]:
-    """Two Record-Route lines, the egress side on top (RFC 5658 §5.1): each side sees the address that it can reach."""
-    return [
-        _record_route(egress, b";" + TOKEN_PARAM + b"=" + token),
-        _record_route(ingress, b";" + TOKEN_PARAM + b"=" + token),
-    ]
+class RouteRecord(NamedTuple):
+    """What makes later requests of a dialog come through us: the side that the first one came in by, and the token."""
+
+    ingress: Listener
+    token: bytes
+
+    def lines(self, egress: Listener) -> list[bytes]:
+        """Two Record-Route lines for a hop that is reached by `egress`, that side on top (RFC 5658 §5.1).
+
+        Each side sees the address and the transport by which it can reach us.
+        """
+        param = b";" + TOKEN_PARAM + b"=" + self.token
+        return [_record_route(egress, param), _record_route(self.ingress, param)]
 
 
 def _record_route(listener: Listener, params: bytes) -> bytes:

@@ -87,7 +87,17 @@ class Outward:
 class Inward:
     """What is kept of a request that came from the carrier, to hide what its responses say of the customers' side."""
 
-    __slots__ = ("_call_id", "_ingress", "_kept", "_original_routes", "_ours", "_secret", "_to_line", "_veil", "added")
+    __slots__ = (
+        "_call_id",
+        "_ingress",
+        "_kept",
+        "_marked",
+        "_original_routes",
+        "_ours",
+        "_secret",
+        "_to_line",
+        "_veil",
+    )
 
     def __init__(
         self,
@@ -95,19 +105,23 @@ class Inward:
         original: Message,
         call_id: bytes,
         ingress: Listener,
-        added: Sequence[bytes],
         secret: set[bytes],
     ) -> None:
         self._secret = secret
-        self.added = [marked(line) for line in added]
-        """Our Record-Route lines for the customer's side."""
+        self._ours: Sequence[bytes] = ()
+        self._marked: Sequence[bytes] = ()
         self._call_id = call_id
         self._veil = veil
         self._ingress = ingress
-        self._ours = added
         self._kept = _lines_of(original, grammar.VIA, grammar.FROM, grammar.CALL_ID)
         self._to_line = _to_line(original)
         self._original_routes = _lines_of(original, grammar.RECORD_ROUTE).get(grammar.RECORD_ROUTE, [])
+
+    def mark(self, added: Sequence[bytes]) -> Sequence[bytes]:
+        """Our Record-Route lines as the customer's side gets them on the hop that is tried now."""
+        self._ours = added
+        self._marked = [marked(line) for line in added]
+        return self._marked
 
     def response(self, response: Message, source: Address) -> bytes:
         """The customer's response as the carrier may see it; `source` is where it comes from."""
@@ -116,9 +130,9 @@ class Inward:
         behind: list[bytes] = []
         if response.first[grammar.RECORD_ROUTE] >= 0:
             own: Sequence[bytes] = ()
-            if self.added:
+            if self._marked:
                 values = _list_values(response, grammar.RECORD_ROUTE)
-                top = line_value(self.added[0])
+                top = line_value(self._marked[0])
                 behind = values[: next((i for i, value in enumerate(values) if top in value), 0)]
                 # Going back, the carrier takes the routes in the other order (§12.1.2).
                 sealed = self._veil.seal_behind(Behind(b"", b"", tuple(reversed(behind))), self._call_id)
@@ -193,9 +207,9 @@ class TopologyVeil:
         sealed = self.seal_behind(Behind(near, far, recorded), request.call_id)
         return Hidden(hidden, [_with_param(added[0], sealed)], Outward(self, request, added, sealed, secret))
 
-    def accept_request(self, request: Message, ingress: Listener, added: Sequence[bytes]) -> Inward:
+    def accept_request(self, request: Message, ingress: Listener) -> Inward:
         """A request with which the carrier begins something: it goes on as it is, what it is answered is hidden."""
-        return Inward(self, request, request.call_id, ingress, added, set())
+        return Inward(self, request, request.call_id, ingress, set())
 
     def open_request(self, request: Message, routed: Routed, ingress: Listener) -> Opened | None:
         """A request from the carrier inside a dialog that we hide.
@@ -232,7 +246,7 @@ class TopologyVeil:
         opened_request = _with_lines(request, lines, kinds)
         opened_request.call_id = call_id
         secret = {hosts.host_of(contact), *hosts.hosts_in_addresses(behind.routes)}
-        return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, (), secret))
+        return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, secret))
 
     def seal_behind(self, behind: Behind, call_id: bytes) -> bytes:
         return self._seal.seal(b"\n".join((behind.near, behind.far, *behind.routes)), Purpose.BEHIND, call_id)

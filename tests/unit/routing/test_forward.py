@@ -8,11 +8,11 @@ from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.forward import (
     OwnUris,
+    RouteRecord,
     branch_of,
     forwarded_request,
     forwarded_response,
     preprocess_routes,
-    record_route_lines,
     retarget,
     via_line,
 )
@@ -144,7 +144,7 @@ def test_own_via_is_read_back_as_ours() -> None:
 
 def test_record_route_shows_each_side_its_own_address() -> None:
     """RFC 5658 §5.1: the egress side on top, with its transport where it is not UDP."""
-    assert record_route_lines(CUSTOMERS, CARRIERS, b"T") == [
+    assert RouteRecord(CUSTOMERS, b"T").lines(CARRIERS) == [
         b"Record-Route: <sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>",
         b"Record-Route: <sip:192.0.2.1:5060;lr;ep=T>",
     ]
