@@ -32,7 +32,7 @@ from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.policy.parties import CallLimits, Customer, Mode, Trunk
+from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
@@ -68,7 +68,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             plan=dial_plan(customer.country),
             emergency=emergency_plan(customer.country),
             mode=Mode(customer.mode),
-            limits=CallLimits(customer.limits.calls_per_second, customer.limits.concurrent_calls),
+            limits=customer.limits.compiled,
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -78,6 +78,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
         fallback_emergency=emergency_plan(""),
         mode=Mode(settings.policy.mode),
+        per_asn=settings.policy.limits.per_asn.compiled,
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
     )
     return Snapshot(

@@ -1,13 +1,13 @@
 """The operator's file, checked: load_settings(path) -> Settings, or every error at once, each with its line."""
 
 from edge_proxy.config.document import ConfigErrors
+from edge_proxy.config.limits import LimitsSettings
 from edge_proxy.config.load import dump, load_settings, parse_settings, settings_error
 from edge_proxy.config.models import (
     AdminSettings,
     AsnSettings,
     CustomerSettings,
     EvidenceSettings,
-    LimitsSettings,
     ListenerSettings,
     ListenersSettings,
     NumbersSettings,

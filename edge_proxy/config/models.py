@@ -26,6 +26,7 @@ from edge_proxy.config.endpoints import (
     parse_nameserver,
     parse_target,
 )
+from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
 from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.pipeline.session_timer import SMALLEST_INTERVAL_S
@@ -220,13 +221,6 @@ class ListenersSettings(Section):
     carriers: ListenerSettings = Field(examples=['{bind: "192.0.2.10:5070", transports: [udp]}'])
 
 
-class LimitsSettings(Section):
-    """How much one customer may send. None: no limit."""
-
-    calls_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
-    concurrent_calls: int | None = Field(default=None, ge=1, le=10_000_000)
-
-
 class TargetSettings(Section):
     """One place that calls go to. `priority` None: its place in the list, 1 for the first."""
 
@@ -315,6 +309,7 @@ class PolicySettings(Section):
 
     mode: Literal["enforce", "monitor"] = "enforce"
     unknown_ip_origin: Literal["allow", "reject"] = "allow"
+    limits: PolicyLimitsSettings = PolicyLimitsSettings()
 
 
 class EvidenceSettings(Section):

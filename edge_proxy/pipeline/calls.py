@@ -14,6 +14,7 @@ from typing import Final
 from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
 from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
+from edge_proxy.policy.token_buckets import Key
 from edge_proxy.routing.dialog_token import DialogState
 
 DURATION_BOUNDS_S: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
@@ -93,6 +94,7 @@ class CallBook:
         "customers",
         "durations",
         "ended",
+        "held",
         "post_dial_delays",
         "sides",
         "trunks",
@@ -111,6 +113,8 @@ class CallBook:
         self.customers: defaultdict[str, Tally] = defaultdict(Tally)
         self.trunks: defaultdict[str, Tally] = defaultdict(Tally)
         self.asns: defaultdict[Asn, Tally] = defaultdict(Tally)
+        self.held: dict[Key, int] = {}
+        """Calls up now by what their limits count them as; what no call counts as is not here."""
         self.durations: dict[Side, Histogram] = {side: Histogram(DURATION_BOUNDS_S) for side in Side}
         self.post_dial_delays: dict[Side, Histogram] = {side: Histogram(PDD_BOUNDS_S) for side in Side}
 
@@ -125,9 +129,9 @@ class CallBook:
         return self.sides[side].active
 
     def active_of(self, customer: str) -> int:
-        """Calls up now that are booked on this customer, in either direction."""
+        """Calls up now that are booked on this customer, in either direction; those for help do not count."""
         tally = self.customers.get(customer)
-        return 0 if tally is None else tally.active
+        return 0 if tally is None else tally.active - self.held.get(("emergency", customer, 0), 0)
 
     def begin(self, attempt: Attempt, now: Monotonic, caller: Address) -> Call:
         """An attempt was let through. A request that is no call (such as MESSAGE) is kept here too, and not tallied."""
@@ -144,6 +148,8 @@ class CallBook:
                 self._count_in(call, self.customers[attempt.customer])
             if origin.trunk is not None:
                 self.use_trunk(call, origin.trunk.id)
+            for key in attempt.holds:
+                self.held[key] = self.held.get(key, 0) + 1
         return call
 
     def use_trunk(self, call: Call, trunk: str) -> None:
@@ -198,6 +204,8 @@ class CallBook:
         if self._calls.pop(attempt.evidence_id, None) is None:
             return None
         self._clear_deadline(call)
+        if call.is_call:
+            self._release(attempt.holds)
         side = call.caller_side
         self.ended[side, cause] += 1
         answered, ringing = call.answered_at, call.ringing_at
@@ -282,10 +290,20 @@ class CallBook:
     def is_reconciled(self) -> bool:
         """Whether every tally of calls that are up is what counting the calls themselves gives."""
         live = Counter(id(tally) for call in self._calls.values() for tally in call.tallies)
+        holds = Counter(key for call in self._calls.values() if call.is_call for key in call.attempt.holds)
+        if holds != self.held:
+            return False
         tallies = (*self.sides.values(), *self.customers.values(), *self.trunks.values(), *self.asns.values())
         return all(tally.active == live[id(tally)] for tally in tallies) and sum(
             len(slot) for slot in self._slots.values()
         ) == len(self._calls)
+
+    def _release(self, holds: tuple[Key, ...]) -> None:
+        for key in holds:
+            if self.held[key] == 1:
+                del self.held[key]
+            else:
+                self.held[key] -= 1
 
     def _count_in(self, call: Call, tally: Tally) -> None:
         tally.attempted += 1

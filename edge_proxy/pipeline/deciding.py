@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from edge_proxy.addr import Monotonic, Wall
+from edge_proxy.addr import E164, Monotonic, Wall
+from edge_proxy.numbers.e164 import read_number
 from edge_proxy.pipeline.calls import CallBook
 from edge_proxy.pipeline.counters import Counters
-from edge_proxy.pipeline.judgement import judge
+from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.policy.limits import CallRates
+from edge_proxy.policy.limits import CallLimiter
 from edge_proxy.policy.parties import Customer, Mode, Source
+from edge_proxy.policy.token_buckets import Key
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
@@ -19,11 +21,11 @@ from edge_proxy.traffic.ledger import LedgerRow
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_calls", "_counters", "_ids", "_rates")
+    __slots__ = ("_calls", "_counters", "_ids", "limiter")
 
     def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
         self._calls = calls
-        self._rates = CallRates()
+        self.limiter = CallLimiter(calls.held)
         self._counters = counters
         self._ids = EvidenceIds(worker)
 
@@ -51,13 +53,17 @@ class Decider:
             if snapshot.refuses_without_evidence and not verdict.is_emergency:
                 verdict = _without_evidence(verdict)
         responsible = judgement.responsible
+        holds: tuple[Key, ...] = ()
         # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
-        if verdict.passes and not verdict.is_emergency and responsible is not None:
-            self._hold_to_limits(verdict, responsible, snapshot.rulebook.mode_for(responsible), now)
+        if verdict.passes and responsible is not None:
+            if verdict.is_emergency:
+                holds = (("emergency", responsible.id, 0),)
+            else:
+                holds = self._hold_to_limits(snapshot, judgement, responsible, now)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
         mode = snapshot.rulebook.mode_for(responsible)
-        attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version)
+        attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version, holds)
         self._counters.count_verdict(source.origin.side, verdict, customer)
         row.calls_from += 1
         if verdict.outcome is Outcome.ALLOWED:
@@ -70,22 +76,34 @@ class Decider:
 
     def has_room(self, customer: Customer, now: Monotonic) -> bool:
         """Whether the customer may have one more call now, by its own limits and whatever its mode."""
-        return self._rates.has_room(customer.id, customer.limits, self._calls.active_of(customer.id), now)
+        return self.limiter.has_room(customer.id, customer.limits, self._calls.active_of(customer.id), now)
 
-    def _hold_to_limits(self, verdict: Verdict, customer: Customer, mode: Mode, now: Monotonic) -> None:
-        """Refuse what passes the customer's limits; in monitor mode say so and let it pass."""
-        excess = self._rates.take(customer.id, customer.limits, self._calls.active_of(customer.id), now)
+    def _hold_to_limits(
+        self, snapshot: Snapshot, judgement: Judgement, customer: Customer, now: Monotonic
+    ) -> tuple[Key, ...]:
+        """Refuse what passes a limit (monitor mode: only say so); what the call counts as while it is up."""
+        facts, verdict = judgement.facts, judgement.verdict
+        called = _called_number(judgement, customer) if customer.limits.has_details else None
+        active = self._calls.active_of(customer.id)
+        admission = self.limiter.admit(facts, customer, called, active, snapshot.rulebook.per_asn, now)
+        excess = admission.excess
         if excess is None or verdict.outcome is Outcome.MONITORED:
-            return
+            return admission.holds
         verdict.reason = excess.reason
         verdict.rule = "within_limits"
         verdict.text = excess.text
-        if mode is Mode.MONITOR:
+        if snapshot.rulebook.mode_for(customer) is Mode.MONITOR:
             verdict.outcome = Outcome.MONITORED
-            return
+            return admission.holds
         verdict.outcome = Outcome.REFUSED
         verdict.status = STATUS_OF[excess.reason]
         verdict.retry_after_s = excess.retry_after_s
+        return ()
+
+
+def _called_number(judgement: Judgement, customer: Customer) -> E164 | None:
+    """Who is called, by the customer's dial plan where that was not worked out for the verdict."""
+    return judgement.called or read_number(judgement.facts.request_uri.user, customer.plan).number
 
 
 def _without_evidence(verdict: Verdict) -> Verdict:

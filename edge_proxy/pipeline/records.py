@@ -9,6 +9,7 @@ from typing import Final
 from edge_proxy.addr import E164, Side, Wall
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Mode
+from edge_proxy.policy.token_buckets import Key
 from edge_proxy.policy.verdict import Verdict
 
 _FRACTION_BITS: Final = 26
@@ -49,6 +50,8 @@ class Attempt:
     mode: Mode
     called_number: E164 | None
     snapshot: str
+    holds: tuple[Key, ...] = ()
+    """What limits count it as while it is up."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from edge_proxy.addr import Address, Asn, Side, Transport
 from edge_proxy.numbers.e164 import DialPlan
 from edge_proxy.numbers.emergency import EmergencyPlan
+from edge_proxy.policy.call_limits import NO_LIMITS, CallLimits
 
 
 class Mode(StrEnum):
@@ -15,14 +16,6 @@ class Mode(StrEnum):
 
     ENFORCE = "enforce"
     MONITOR = "monitor"
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """None: no limit. A rate lets through as many calls at once as it allows in a second, at least one."""
-
-    calls_per_second: float | None = None
-    concurrent_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +27,7 @@ class Customer:
     plan: DialPlan
     emergency: EmergencyPlan
     mode: Mode = Mode.ENFORCE
-    limits: CallLimits = CallLimits()
+    limits: CallLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from edge_proxy.addr import E164
 from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
+from edge_proxy.policy.call_limits import NO_SHARE, Share
 from edge_proxy.policy.facts import CallFacts, Claim
 from edge_proxy.policy.parties import Customer, Mode
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
@@ -25,6 +26,8 @@ class Rulebook:
     fallback_emergency: EmergencyPlan
     """For sources that no customer's country is known for."""
     refuses_unknown_ip_origin: bool = False
+    per_asn: Share = NO_SHARE
+    """What each source AS on the customers' side is held to."""
     mode: Mode = Mode.ENFORCE
     """The whole node's: in monitor mode sources that belong to nobody pass too."""
 

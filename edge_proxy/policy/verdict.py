@@ -38,6 +38,13 @@ class Reason(StrEnum):
     EVIDENCE_UNAVAILABLE = "evidence_unavailable"
     CALLS_PER_SECOND = "calls_per_second"
     CONCURRENT_CALLS = "concurrent_calls"
+    NUMBER_RATE = "number_rate"
+    NUMBER_CONCURRENT = "number_concurrent"
+    ASN_RATE = "asn_rate"
+    ASN_CONCURRENT = "asn_concurrent"
+    DESTINATION_RATE = "destination_rate"
+    DESTINATION_CONCURRENT = "destination_concurrent"
+    DESTINATION_HOUR = "destination_hour"
 
 
 class IpOrigin(StrEnum):
@@ -72,6 +79,13 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.EVIDENCE_UNAVAILABLE: 503,
     Reason.CALLS_PER_SECOND: 503,
     Reason.CONCURRENT_CALLS: 503,
+    Reason.NUMBER_RATE: 503,
+    Reason.NUMBER_CONCURRENT: 503,
+    Reason.ASN_RATE: 503,
+    Reason.ASN_CONCURRENT: 503,
+    Reason.DESTINATION_RATE: 503,
+    Reason.DESTINATION_CONCURRENT: 503,
+    Reason.DESTINATION_HOUR: 503,
 }
 """The SIP status of each refusal."""
 
