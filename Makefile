@@ -38,7 +38,7 @@ format: $(VENV)/.dev-ready
 	$(BIN)/ruff format .
 
 servers:  ## the real peers the tests talk to, from Debian's packages, when root
-	sh tests/install_servers.sh
+	PYTHON=$(PYTHON) sh tests/install_servers.sh
 
 lock: $(VENV)/.dev-ready  ## renew the lock files (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

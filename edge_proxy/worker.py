@@ -112,6 +112,8 @@ class Worker:
                 send_errors=port.send_errors,
                 send_overflows=port.send_overflows,
             )
+            if isinstance(port, UdpPort):
+                stats.kernel_drops = port.kernel_drops
             if isinstance(port, StreamPort):
                 stats.connections = len(port)
                 stats.closed = {cause.value: count for cause, count in port.closed.items()}

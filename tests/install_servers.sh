@@ -16,6 +16,10 @@ else
     command -v prometheus >/dev/null 2>&1 || packages="$packages prometheus"
     command -v promtool >/dev/null 2>&1 || packages="$packages prometheus"
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"
+    # What the compiled parts are built with; a Python that is not Debian's brings its own Python.h.
+    command -v gcc >/dev/null 2>&1 || packages="$packages gcc libc6-dev"
+    header="$(${PYTHON:-python3} -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
+    [ -e "$header" ] || packages="$packages python3-dev"
     command -v systemd-analyze >/dev/null 2>&1 || packages="$packages systemd"
 fi
 [ -n "$packages" ] || exit 0

@@ -63,6 +63,8 @@ class PortStats:
     send_buffer_bytes: int
     send_errors: int
     send_overflows: int
+    kernel_drops: int | None = None
+    """None: not a socket of datagrams."""
     connections: int | None = None
     """None: not a stream."""
     closed: Mapping[str, int] = field(default_factory=dict)
@@ -294,6 +296,7 @@ class WorkerCollector(Collector):
         errors = _counter("send_errors", "Messages the system would not send.", *labels)
         overflows = _counter("send_overflows", "Messages lost because the send queue was full.", *labels)
         buffers = _gauge("socket_buffer_bytes", "Socket buffer sizes that the system granted.", *labels, "direction")
+        drops = _counter("kernel_drops", "Datagrams that came while the receive buffer was full.", *labels)
         connections = _gauge("connections_active", "TCP and TLS connections that are up.", *labels)
         closed = _counter("connections_closed", "TCP and TLS connections that ended, by cause.", *labels, "cause")
         for port in self._source.ports():
@@ -302,11 +305,13 @@ class WorkerCollector(Collector):
             overflows.add_metric(place, port.send_overflows)
             buffers.add_metric([*place, "receive"], port.receive_buffer_bytes)
             buffers.add_metric([*place, "send"], port.send_buffer_bytes)
+            if port.kernel_drops is not None:
+                drops.add_metric(place, port.kernel_drops)
             if port.connections is not None:
                 connections.add_metric(place, port.connections)
             for cause, count in port.closed.items():
                 closed.add_metric([*place, cause], count)
-        yield from (errors, overflows, buffers, connections, closed)
+        yield from (errors, overflows, buffers, drops, connections, closed)
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:

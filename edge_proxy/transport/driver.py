@@ -18,6 +18,7 @@ from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.names import NameQuery, Names
+from edge_proxy.transaction.layer import Send
 from edge_proxy.transport.port import Port, Received
 
 _CLOCK_CHECK_S: Final = 1.0
@@ -135,11 +136,25 @@ class Driver:
             self._keep(output.records)
         for slot, peer, address in output.aliases:
             self._ports[slot][0].alias(peer, address)
-        for slot, address, data in output.sends:
-            self._ports[slot][0].send(data, address)
+        self._send(output.sends)
         if output.wanted_names:
             self.want_names(output.wanted_names)
         self._arm()
+
+    def _send(self, sends: list[Send]) -> None:
+        """Every port gets what it has to send in one call, in order."""
+        if len(sends) == 1:
+            slot, address, data = sends[0]
+            self._ports[slot][0].send_all([(data, address)])
+            return
+        by_slot: dict[int, list[tuple[bytes, Address]]] = {}
+        for slot, address, data in sends:
+            messages = by_slot.get(slot)
+            if messages is None:
+                messages = by_slot[slot] = []
+            messages.append((data, address))
+        for slot, messages in by_slot.items():
+            self._ports[slot][0].send_all(messages)
 
     def _arm(self) -> None:
         """Keep one loop timer armed for the pipeline's next deadline."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge_proxy.addr import Address
@@ -35,8 +35,8 @@ class Port(Protocol):
     async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
         """Begin to read."""
 
-    def send(self, data: bytes, address: Address) -> None:
-        """Send one message, now or as soon as the socket takes it."""
+    def send_all(self, messages: Sequence[tuple[bytes, Address]]) -> None:
+        """Send these in order, now or as soon as the socket takes them."""
 
     def alias(self, peer: Address, address: Address) -> None:
         """Let what is sent to `address` go over the connection with `peer`, where there are connections."""

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
@@ -129,6 +130,11 @@ class StreamPort:
             ssl_shutdown_timeout=patience_s,
         )
         self._sweep()
+
+    def send_all(self, messages: Sequence[tuple[bytes, Address]]) -> None:
+        """Send each over the connection with its address."""
+        for data, address in messages:
+            self.send(data, address)
 
     def send(self, data: bytes, address: Address) -> None:
         """Send over the connection with `address`; open one when there is none."""

@@ -1,4 +1,4 @@
-"""One bound UDP socket: a batch of datagrams in, a batch out. It reads until nothing is left before anything is sent.
+"""One bound UDP socket: a batch of datagrams in, a batch out. What waits is read before anything is sent.
 
 A full send buffer does not block and does not lose silently: what the kernel does not take at once waits in a bounded
 queue for the socket to be writable again, and what does not fit there is counted.
@@ -7,14 +7,15 @@ queue for the socket to be writable again, and what does not fit there is counte
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
-from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from edge_proxy.addr import Address
+from edge_proxy.transport.datagrams import HAS_BATCH, Datagram, Datagrams, datagrams_of
 from edge_proxy.transport.port import Deliver, Received, Unreachable, ignore_unreachable
 
-_MAX_DATAGRAM_BYTES: Final = 65_535
 _MAX_QUEUED: Final = 4096
 _WANTED_BUFFER_BYTES: Final = 4 << 20
 _DATAGRAMS_A_TURN: Final = 64
@@ -24,6 +25,7 @@ class UdpPort:
     """A bound socket; nothing here blocks."""
 
     __slots__ = (
+        "_datagrams",
         "_deliver",
         "_loop",
         "_queue",
@@ -35,7 +37,7 @@ class UdpPort:
         "send_overflows",
     )
 
-    def __init__(self, bind: Address) -> None:
+    def __init__(self, bind: Address, *, is_batched: bool = HAS_BATCH) -> None:
         """Bind at once; raises OSError when the address cannot be had."""
         family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -46,6 +48,7 @@ class UdpPort:
                 self._socket.setsockopt(socket.SOL_SOCKET, option, _WANTED_BUFFER_BYTES)
             self._socket.setblocking(False)
             self._socket.bind((bind.host, bind.port))
+            self._datagrams: Datagrams = datagrams_of(self._socket, is_batched=is_batched)
         except OSError:
             self._socket.close()
             raise
@@ -54,7 +57,7 @@ class UdpPort:
         self.send_errors = 0
         self.send_overflows = 0
         self.on_unreachable: Unreachable = ignore_unreachable  # a datagram that is lost is the timers' business
-        self._queue: deque[tuple[bytes, Address]] = deque()
+        self._queue: list[Datagram] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver | None = None
 
@@ -73,48 +76,51 @@ class UdpPort:
         name = self._socket.getsockname()
         return Address(name[0], name[1])
 
+    @property
+    def kernel_drops(self) -> int:
+        """Datagrams that came while the receive buffer was full."""
+        return self._datagrams.drops
+
     def drain(self, most: int) -> list[Received]:
         """Up to `most` datagrams that are waiting now."""
-        received: list[Received] = []
-        recvfrom = self._socket.recvfrom
-        while len(received) < most:
+        for _ in range(most):
             try:
-                data, name = recvfrom(_MAX_DATAGRAM_BYTES)
-            except (BlockingIOError, InterruptedError):
-                break
-            except ConnectionRefusedError:
+                return self._datagrams.receive(most)
+            except OSError:
                 # An ICMP error for something we sent earlier; it tells nothing about what is waiting to be read.
                 self.send_errors += 1
-                continue
-            received.append((data, Address(name[0], name[1])))
-        return received
+        return []
 
-    def send(self, data: bytes, address: Address) -> None:
+    def send_all(self, messages: Sequence[Datagram]) -> None:
         """Send now, or queue behind what is waiting already."""
-        if self._queue:
-            self._enqueue(data, address)
-            return
-        try:
-            self._socket.sendto(data, address)
-        except (BlockingIOError, InterruptedError):
-            self._enqueue(data, address)
-        except OSError:
-            self.send_errors += 1
+        if not self._queue:
+            unsent = messages if isinstance(messages, list) else list(messages)
+            messages = unsent[self._send(unsent) :]
+        room = _MAX_QUEUED - len(self._queue)
+        self.send_overflows += max(len(messages) - room, 0)
+        if messages and self._loop is not None and not self._queue:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        self._queue.extend(messages[:room])
 
     def alias(self, peer: Address, address: Address) -> None:
         """Datagrams know no connection."""
 
+    def _send(self, messages: list[Datagram]) -> int:
+        """How many of these are done with: sent, or impossible to send and counted. The rest has to wait."""
+        done = 0
+        while done < len(messages):
+            taken, error = self._datagrams.send(messages, done)
+            done += taken
+            if error == errno.EAGAIN:
+                break
+            if error:
+                self.send_errors += 1
+                done += 1
+        return done
+
     def _flush(self) -> None:
         """Send what was queued, as far as the kernel takes it."""
-        while self._queue:
-            data, address = self._queue[0]
-            try:
-                self._socket.sendto(data, address)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self.send_errors += 1
-            self._queue.popleft()
+        del self._queue[: self._send(self._queue)]
 
     def stop(self) -> None:
         """Read no more; send what is queued as far as the kernel takes it."""
@@ -126,14 +132,6 @@ class UdpPort:
 
     def close(self) -> None:
         self._socket.close()
-
-    def _enqueue(self, data: bytes, address: Address) -> None:
-        if len(self._queue) >= _MAX_QUEUED:
-            self.send_overflows += 1
-            return
-        self._queue.append((data, address))
-        if self._loop is not None and len(self._queue) == 1:
-            self._loop.add_writer(self._socket.fileno(), self._writable)
 
     def _writable(self) -> None:
         self._flush()

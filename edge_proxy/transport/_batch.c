@@ -1,0 +1,409 @@
+/* Many datagrams a system call: recvmmsg(2) to a list of (bytes, Address), sendmmsg(2) from one.
+
+   One `Batch` belongs to one bound, non-blocking UDP socket, whose descriptor the caller keeps open. Nothing here
+   blocks and nothing is retried behind the caller's back: it learns how many messages the kernel took, and why it
+   took no more. Both directions remember the addresses they have seen, up to a bound, since peers are few.
+   datagrams.py holds the same in Python, for where this module is not built. */
+
+#define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
+#include <Python.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BATCH 64
+#define DATAGRAM_BYTES 65536
+#define REMEMBERED 4096
+
+#ifndef SO_RXQ_OVFL
+#define SO_RXQ_OVFL 40
+#endif
+
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} Name;
+
+typedef union {
+    struct cmsghdr header; /* for its alignment */
+    char bytes[CMSG_SPACE(sizeof(uint32_t))];
+} Control;
+
+typedef struct {
+    PyObject_HEAD
+    int fd;
+    int family;
+    unsigned long long drops;
+    uint32_t last_drops;
+    PyObject *address_type;
+    PyObject *addresses; /* sockaddr bytes -> Address */
+    PyObject *names;     /* Address -> sockaddr bytes */
+    char *buffer;
+    Name from[BATCH];
+    Control control[BATCH];
+    struct iovec in_parts[BATCH];
+    struct mmsghdr in[BATCH];
+} Batch;
+
+static int
+batch_init(Batch *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"fd", "family", "address_type", NULL};
+    int fd, family;
+    PyObject *address_type;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iiO:Batch", keywords, &fd, &family, &address_type))
+        return -1;
+    if (family != AF_INET && family != AF_INET6) {
+        PyErr_SetString(PyExc_ValueError, "family must be AF_INET or AF_INET6");
+        return -1;
+    }
+    if (self->buffer != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a Batch is made once");
+        return -1;
+    }
+    /* Pages are only touched as far as datagrams reach. */
+    self->buffer = malloc((size_t)BATCH * DATAGRAM_BYTES);
+    self->addresses = PyDict_New();
+    self->names = PyDict_New();
+    if (self->buffer == NULL || self->addresses == NULL || self->names == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(address_type);
+    self->address_type = address_type;
+    self->fd = fd;
+    self->family = family;
+    for (int i = 0; i < BATCH; i++) {
+        self->in_parts[i].iov_base = self->buffer + (size_t)i * DATAGRAM_BYTES;
+        self->in_parts[i].iov_len = DATAGRAM_BYTES;
+    }
+    return 0;
+}
+
+static int
+batch_traverse(Batch *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->address_type);
+    Py_VISIT(self->addresses);
+    Py_VISIT(self->names);
+    return 0;
+}
+
+static int
+batch_clear(Batch *self)
+{
+    Py_CLEAR(self->address_type);
+    Py_CLEAR(self->addresses);
+    Py_CLEAR(self->names);
+    return 0;
+}
+
+static void
+batch_dealloc(Batch *self)
+{
+    PyObject_GC_UnTrack(self);
+    batch_clear(self);
+    free(self->buffer);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static int
+is_made(Batch *self)
+{
+    if (self->address_type != NULL)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "this Batch was never initialised");
+    return 0;
+}
+
+static int
+remember(PyObject *dict, PyObject *key, PyObject *value)
+{
+    if (PyDict_GET_SIZE(dict) >= REMEMBERED)
+        PyDict_Clear(dict);
+    return PyDict_SetItem(dict, key, value);
+}
+
+/* A new reference to the Address of a sockaddr, or NULL with an exception. */
+static PyObject *
+address_of(Batch *self, const Name *name)
+{
+    char text[INET6_ADDRSTRLEN];
+    unsigned char key[sizeof(struct in6_addr) + 2];
+    Py_ssize_t size;
+    uint16_t port;
+    if (self->family == AF_INET) {
+        size = sizeof(struct in_addr);
+        memcpy(key, &name->v4.sin_addr, size);
+        port = name->v4.sin_port;
+    }
+    else {
+        size = sizeof(struct in6_addr);
+        memcpy(key, &name->v6.sin6_addr, size);
+        port = name->v6.sin6_port;
+    }
+    memcpy(key + size, &port, 2);
+    PyObject *packed = PyBytes_FromStringAndSize((char *)key, size + 2);
+    if (packed == NULL)
+        return NULL;
+    PyObject *address = PyDict_GetItemWithError(self->addresses, packed);
+    if (address != NULL) {
+        Py_INCREF(address);
+    }
+    else if (!PyErr_Occurred()) {
+        if (inet_ntop(self->family, key, text, sizeof text) == NULL)
+            PyErr_SetFromErrno(PyExc_OSError);
+        else
+            address = PyObject_CallFunction(self->address_type, "si", text, (int)ntohs(port));
+        if (address != NULL && remember(self->addresses, packed, address) < 0)
+            Py_CLEAR(address);
+    }
+    Py_DECREF(packed);
+    return address;
+}
+
+/* The kernel tells its count of drops since the socket was made, in 32 bits, beside a datagram. */
+static void
+note_drops(Batch *self, struct msghdr *header)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL && c->cmsg_len >= CMSG_LEN(sizeof(uint32_t))) {
+            uint32_t count;
+            memcpy(&count, CMSG_DATA(c), sizeof count);
+            self->drops += (uint32_t)(count - self->last_drops);
+            self->last_drops = count;
+        }
+    }
+}
+
+PyDoc_STRVAR(receive_doc, "receive(most) -> list of (bytes, Address): what waits now. Raises OSError, never EAGAIN.");
+
+static PyObject *
+batch_receive(Batch *self, PyObject *arg)
+{
+    long most = PyLong_AsLong(arg);
+    if (most == -1 && PyErr_Occurred())
+        return NULL;
+    if (!is_made(self))
+        return NULL;
+    if (most < 1)
+        return PyList_New(0);
+    if (most > BATCH)
+        most = BATCH;
+    for (long i = 0; i < most; i++) {
+        struct msghdr *header = &self->in[i].msg_hdr;
+        header->msg_name = &self->from[i];
+        header->msg_namelen = sizeof(Name);
+        header->msg_iov = &self->in_parts[i];
+        header->msg_iovlen = 1;
+        header->msg_control = &self->control[i];
+        header->msg_controllen = sizeof(Control);
+        header->msg_flags = 0;
+    }
+    int count;
+    do {
+        count = recvmmsg(self->fd, self->in, (unsigned int)most, MSG_DONTWAIT, NULL);
+    } while (count < 0 && errno == EINTR && PyErr_CheckSignals() == 0);
+    if (count < 0) {
+        if (PyErr_Occurred())
+            return NULL;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return PyList_New(0);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject *list = PyList_New(count);
+    if (list == NULL)
+        return NULL;
+    for (int i = 0; i < count; i++) {
+        note_drops(self, &self->in[i].msg_hdr);
+        PyObject *pair = PyTuple_New(2);
+        if (pair == NULL)
+            goto failed;
+        PyList_SET_ITEM(list, i, pair);
+        PyObject *data = PyBytes_FromStringAndSize(self->in_parts[i].iov_base, (Py_ssize_t)self->in[i].msg_len);
+        if (data == NULL)
+            goto failed;
+        PyTuple_SET_ITEM(pair, 0, data);
+        PyObject *address = address_of(self, &self->from[i]);
+        if (address == NULL)
+            goto failed;
+        PyTuple_SET_ITEM(pair, 1, address);
+    }
+    return list;
+failed:
+    Py_DECREF(list);
+    return NULL;
+}
+
+/* Fill `name`; 0: this socket cannot send there; -1: an exception is set. */
+static int
+name_of(Batch *self, PyObject *address, Name *name)
+{
+    PyObject *packed = PyDict_GetItemWithError(self->names, address);
+    if (packed != NULL) {
+        memcpy(name, PyBytes_AS_STRING(packed), sizeof(Name));
+        return 1;
+    }
+    if (PyErr_Occurred())
+        return -1;
+    const char *host;
+    Py_ssize_t host_size;
+    long port;
+    if (!PyTuple_Check(address) || PyTuple_GET_SIZE(address) != 2) {
+        PyErr_SetString(PyExc_TypeError, "an address is a tuple of host and port");
+        return -1;
+    }
+    host = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(address, 0), &host_size);
+    if (host == NULL)
+        return -1;
+    port = PyLong_AsLong(PyTuple_GET_ITEM(address, 1));
+    if (port == -1 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+            return -1;
+        PyErr_Clear();
+    }
+    if (port < 0 || port > 65535 || (size_t)host_size != strlen(host))
+        return 0;
+    memset(name, 0, sizeof(Name));
+    void *numeric;
+    if (self->family == AF_INET) {
+        name->v4.sin_family = AF_INET;
+        name->v4.sin_port = htons((uint16_t)port);
+        numeric = &name->v4.sin_addr;
+    }
+    else {
+        name->v6.sin6_family = AF_INET6;
+        name->v6.sin6_port = htons((uint16_t)port);
+        numeric = &name->v6.sin6_addr;
+    }
+    if (inet_pton(self->family, host, numeric) != 1)
+        return 0;
+    packed = PyBytes_FromStringAndSize((char *)name, sizeof(Name));
+    if (packed == NULL)
+        return -1;
+    int failed = remember(self->names, address, packed);
+    Py_DECREF(packed);
+    return failed < 0 ? -1 : 1;
+}
+
+PyDoc_STRVAR(send_doc,
+             "send(messages, start) -> (taken, errno)\n\n"
+             "Send messages[start:], a list of (bytes, Address). `taken` is how many the kernel took; when that is not\n"
+             "all, `errno` says why it did not take the next one.");
+
+static PyObject *
+batch_send(Batch *self, PyObject *args)
+{
+    PyObject *messages;
+    Py_ssize_t start;
+    if (!PyArg_ParseTuple(args, "O!n:send", &PyList_Type, &messages, &start))
+        return NULL;
+    if (!is_made(self))
+        return NULL;
+    if (start < 0)
+        start = 0;
+    Name to[BATCH];
+    struct iovec parts[BATCH];
+    struct mmsghdr out[BATCH];
+    Py_ssize_t taken = 0;
+    int error = 0;
+    while (error == 0 && start + taken < PyList_GET_SIZE(messages)) {
+        unsigned int count = 0;
+        memset(out, 0, sizeof out);
+        while (count < BATCH && start + taken + count < PyList_GET_SIZE(messages)) {
+            PyObject *pair = PyList_GET_ITEM(messages, start + taken + count);
+            if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(pair, 0))) {
+                PyErr_SetString(PyExc_TypeError, "a message is a tuple of bytes and an address");
+                return NULL;
+            }
+            PyObject *data = PyTuple_GET_ITEM(pair, 0);
+            int known = name_of(self, PyTuple_GET_ITEM(pair, 1), &to[count]);
+            if (known < 0)
+                return NULL;
+            if (known == 0) {
+                error = EINVAL;
+                break;
+            }
+            parts[count].iov_base = PyBytes_AS_STRING(data);
+            parts[count].iov_len = (size_t)PyBytes_GET_SIZE(data);
+            struct msghdr *header = &out[count].msg_hdr;
+            header->msg_name = &to[count];
+            header->msg_namelen = self->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+            header->msg_iov = &parts[count];
+            header->msg_iovlen = 1;
+            count++;
+        }
+        unsigned int done = 0;
+        while (done < count) {
+            int sent = sendmmsg(self->fd, out + done, count - done, MSG_DONTWAIT);
+            if (sent < 0) {
+                if (errno == EINTR) {
+                    if (PyErr_CheckSignals() != 0)
+                        return NULL;
+                    continue;
+                }
+                error = errno == EWOULDBLOCK ? EAGAIN : errno;
+                break;
+            }
+            /* Fewer than asked: the reason comes with the next attempt, or is gone by then. */
+            done += (unsigned int)sent;
+        }
+        taken += done;
+    }
+    return Py_BuildValue("ni", taken, error);
+}
+
+static PyObject *
+batch_drops(Batch *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(self->drops);
+}
+
+static PyMethodDef batch_methods[] = {
+    {"receive", (PyCFunction)batch_receive, METH_O, receive_doc},
+    {"send", (PyCFunction)batch_send, METH_VARARGS, send_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef batch_properties[] = {
+    {"drops", (getter)batch_drops, NULL, "Datagrams the kernel had no room for, as far as it has told.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject batch_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "edge_proxy.transport._batch.Batch",
+    .tp_basicsize = sizeof(Batch),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "Batch(fd, family, address_type): datagrams of one socket, many a system call.",
+    .tp_new = PyType_GenericNew,
+    .tp_init = (initproc)batch_init,
+    .tp_dealloc = (destructor)batch_dealloc,
+    .tp_traverse = (traverseproc)batch_traverse,
+    .tp_clear = (inquiry)batch_clear,
+    .tp_methods = batch_methods,
+    .tp_getset = batch_properties,
+};
+
+static struct PyModuleDef batch_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "edge_proxy.transport._batch",
+    .m_doc = "Many datagrams a system call.",
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC
+PyInit__batch(void)
+{
+    PyObject *module = PyModule_Create(&batch_module);
+    if (module != NULL && PyModule_AddType(module, &batch_type) < 0)
+        Py_CLEAR(module);
+    return module;
+}
