@@ -32,6 +32,7 @@ from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.identity_policy import IdentityPolicy
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
@@ -69,6 +70,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             emergency=emergency_plan(customer.country),
             mode=Mode(customer.mode),
             limits=customer.limits.compiled,
+            identity=_identity(customer),
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -152,6 +154,12 @@ def _targets(
             )
         )
     return tuple(compiled)
+
+
+def _identity(customer: CustomerSettings) -> IdentityPolicy:
+    return IdentityPolicy(
+        allows_forwarded=customer.forwarded_calls == "allow", allows_anonymous=customer.anonymous == "allow"
+    )
 
 
 def _probe(probe: ProbeSettings) -> Probe | None:

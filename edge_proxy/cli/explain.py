@@ -16,8 +16,8 @@ from edge_proxy.errors import EdgeProxyError
 from edge_proxy.numbers.e164 import format_e164
 from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.claims import Claim
 from edge_proxy.policy.engine import Step
-from edge_proxy.policy.facts import Claim
 from edge_proxy.policy.parties import Source
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
@@ -119,7 +119,7 @@ def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> dic
         "asn": origin.asn,
         "customer": None if responsible is None else responsible.id,
         "trunk": None if origin.trunk is None else origin.trunk.id,
-        "claims": [_claim_json(claim) for claim in (facts.from_claim, *facts.asserted, *facts.forwarders)],
+        "claims": [_claim_json(claim) for claim in (facts.from_claim, *facts.caller_claims, *facts.forwarders)],
         "rules": [{"rule": step.rule, "said": step.said} for step in steps],
         "snapshot": snapshot.version,
     }
@@ -138,7 +138,7 @@ def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
     if origin.trunk is not None:
         rows.add_row("trunk", Text(origin.trunk.id))
     rows.add_row("proof", Text(verdict.proof))
-    for claim in (facts.from_claim, *facts.asserted, *facts.forwarders):
+    for claim in (facts.from_claim, *facts.caller_claims, *facts.forwarders):
         number = "no number" if claim.number is None else format_e164(claim.number)
         rule = "unreadable" if claim.reading is None else claim.reading.rule
         rows.add_row(claim.header, Text(f"{claim.text}  ->  {number} ({rule})"))

@@ -257,6 +257,8 @@ class CustomerSettings(Section):
     country: Annotated[str, AfterValidator(_checked_region)] = Field(examples=["US"])
     numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
     limits: LimitsSettings = LimitsSettings()
+    anonymous: Literal["allow", "reject"] = "allow"
+    forwarded_calls: Literal["allow", "reject"] = "reject"
     mode: Literal["enforce", "monitor"] = "enforce"
 
     @property

@@ -6,8 +6,8 @@ touches a disk or judges a value: text from a peer is kept as it came, within tw
 Bounds, so that one record always fits the ring whatever a peer sends:
 - A text of more than 512 characters keeps its first 488 and ends in `…(+N)`, N being the characters left out. The
   result is never longer than 512.
-- `asserted` keeps its first 8 entries and `signals` its first 32; the last one kept is then replaced by `…(+N)`,
-  N being the entries left out.
+- `asserted` and `claimed` keep their first 8 entries and `signals` its first 32; the last one kept is then replaced
+  by `…(+N)`, N being the entries left out.
 A lone surrogate, which JSON cannot carry, becomes U+FFFD.
 """
 
@@ -21,7 +21,7 @@ MAX_TEXT_CHARS = 512
 MAX_ASSERTED = 8
 MAX_SIGNALS = 32
 MAX_RECORD_BYTES = 256 * 1024
-"""No record encodes to more: 22 texts and 40 entries of 512 characters of 6 bytes (`\\u0000`) are under 200 KiB."""
+"""No record encodes to more: 22 texts and 48 entries of 512 characters of 6 bytes (`\\u0000`) are under 220 KiB."""
 
 _KEPT_CHARS = MAX_TEXT_CHARS - 24  # leaves room for the mark with any length a str can have
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -54,6 +54,8 @@ class AttemptRecord(
     """E.164 with `+`, as read under the customer's numbering plan."""
     asserted: list[str] = []
     """The URIs of P-Asserted-Identity (RFC 3325 §9.1) as received."""
+    claimed: list[str] = []
+    """What else it claims to be: the header, and the URI or number, of each claim in any other header."""
     request_uri: str
     called_number: str | None = None
     user_agent: str = ""
@@ -122,7 +124,8 @@ def encode(record: AttemptRecord | EndRecord) -> bytes:
     except UnicodeEncodeError:
         return _encode(_bounded(record))
     if isinstance(record, AttemptRecord):
-        lists_fit = len(record.asserted) <= MAX_ASSERTED and len(record.signals) <= MAX_SIGNALS
+        lists_fit = max(len(record.asserted), len(record.claimed)) <= MAX_ASSERTED
+        lists_fit = lists_fit and len(record.signals) <= MAX_SIGNALS
         if lists_fit and (len(encoded) <= _ATTEMPT_NEEDS_NO_LOOK_BYTES or _texts_fit(record)):
             return encoded
     elif len(encoded) <= _END_NEEDS_NO_LOOK_BYTES or _texts_fit(record):
@@ -155,7 +158,7 @@ def _bounded(record: AttemptRecord | EndRecord) -> AttemptRecord | EndRecord:
         if isinstance(value, str):
             changes[name] = _bounded_text(value)
         elif isinstance(value, list):
-            changes[name] = _bounded_list(value, MAX_ASSERTED if name == "asserted" else MAX_SIGNALS)
+            changes[name] = _bounded_list(value, MAX_SIGNALS if name == "signals" else MAX_ASSERTED)
     return msgspec.structs.replace(record, **changes)
 
 

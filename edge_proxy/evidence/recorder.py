@@ -58,6 +58,7 @@ class Recorder:
             from_uri=facts.from_claim.text,
             from_number=None if number is None else format_e164(number),
             asserted=[claim.text for claim in facts.asserted],
+            claimed=[f"{claim.header} {claim.text}" for claim in facts.caller_claims[len(facts.asserted) :]],
             request_uri=facts.request_uri_text,
             called_number=None if called is None else format_e164(called),
             user_agent=facts.user_agent,

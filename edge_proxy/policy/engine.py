@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Side
-from edge_proxy.policy import rules
+from edge_proxy.policy import identity_rules, rules
 from edge_proxy.policy.facts import CallFacts
+from edge_proxy.policy.identity_rules import disagreement
 from edge_proxy.policy.parties import Customer, Mode
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.signals import weigh_ip_origin
@@ -19,9 +20,14 @@ FROM_CUSTOMERS: Final[tuple[Rule, ...]] = (
     rules.emergency,
     rules.known_source,
     rules.claims_are_bounded,
-    rules.from_is_owned,
-    rules.asserted_is_owned,
+    identity_rules.from_is_owned,
+    identity_rules.anonymity_is_allowed,
+    identity_rules.asserted_is_owned,
+    identity_rules.preferred_is_owned,
+    identity_rules.remote_party_is_owned,
+    identity_rules.passport_is_owned,
     rules.began_on_ip,
+    identity_rules.forwarded_by_owner,
 )
 """In this order, the first that has something to say decides; a call none speaks against is `identity_owned`."""
 
@@ -47,6 +53,9 @@ def decide(
     """The verdict on one attempt. With `trace`, each rule that was asked is written to it in order."""
     origin = facts.source.origin
     ip_origin, signals = weigh_ip_origin(facts)
+    differing = disagreement(facts)
+    if differing is not None:
+        signals = (*signals, differing)
     case = Weighed(facts, ip_origin, signals, callee)
     from_customers = origin.side is Side.CUSTOMERS
     finding = None

@@ -9,6 +9,7 @@ from edge_proxy.addr import Address, Asn, Side, Transport
 from edge_proxy.numbers.e164 import DialPlan
 from edge_proxy.numbers.emergency import EmergencyPlan
 from edge_proxy.policy.call_limits import NO_LIMITS, CallLimits
+from edge_proxy.policy.identity_policy import DEFAULT_IDENTITY, IdentityPolicy
 
 
 class Mode(StrEnum):
@@ -28,6 +29,7 @@ class Customer:
     emergency: EmergencyPlan
     mode: Mode = Mode.ENFORCE
     limits: CallLimits = NO_LIMITS
+    identity: IdentityPolicy = DEFAULT_IDENTITY
 
 
 @dataclass(frozen=True, slots=True)

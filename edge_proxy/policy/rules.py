@@ -1,4 +1,7 @@
-"""The rules, one function each: facts in, `None` (nothing to say) or a finding out. Their order stands in engine.py."""
+"""The rules, one function each: facts in, `None` (nothing to say) or a finding out. Their order stands in engine.py.
+
+Those about who a customer says it is stand in identity_rules.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
 from edge_proxy.policy.call_limits import NO_SHARE, Share
-from edge_proxy.policy.facts import CallFacts, Claim
+from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Customer, Mode
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
 
@@ -93,30 +96,6 @@ def claims_are_bounded(case: Weighed, book: Rulebook) -> Finding | None:
     return None
 
 
-def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
-    """From must be a number of this customer; a withheld From is judged by what is asserted beside it."""
-    claim = case.facts.from_claim
-    customer = case.facts.source.origin.customer
-    if customer is None or book.owner(claim.number) is customer:
-        return None
-    if claim.is_anonymous:
-        if case.facts.asserted:
-            return None
-        return Finding(Reason.IDENTITY_MISSING, "From is withheld and no P-Asserted-Identity stands beside it")
-    return Finding(Reason.FROM_NOT_OWNED, _not_owned(claim, customer))
-
-
-def asserted_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
-    """Every P-Asserted-Identity value must be a number of this customer (RFC 3325 §9.1 allows two)."""
-    customer = case.facts.source.origin.customer
-    if customer is None:
-        return None
-    for claim in case.facts.asserted:
-        if book.owner(claim.number) is not customer:
-            return Finding(Reason.PAI_NOT_OWNED, _not_owned(claim, customer))
-    return None
-
-
 def began_on_ip(case: Weighed, book: Rulebook) -> Finding | None:
     """Traffic into the trunk must have begun on IP."""
     if case.ip_origin is IpOrigin.PSTN:
@@ -138,7 +117,7 @@ def callee_is_ours(case: Weighed, book: Rulebook) -> Finding | None:
 def not_our_own_number(case: Weighed, book: Rulebook) -> Finding | None:
     """A number of ours that arrives from outside is forged, unless the call shows that somebody forwarded it."""
     facts = case.facts
-    for claim in (facts.from_claim, *facts.asserted):
+    for claim in (facts.from_claim, *facts.caller_claims):
         owner, number = book.owner_of_user(claim.user)
         if owner is None or number is None:
             continue
@@ -152,8 +131,3 @@ def not_our_own_number(case: Weighed, book: Rulebook) -> Finding | None:
 def _was_forwarded(facts: CallFacts, caller: E164) -> bool:
     """Somebody other than the caller is named as having passed the call on."""
     return any(claim.number is not None and claim.number != caller for claim in facts.forwarders)
-
-
-def _not_owned(claim: Claim, customer: Customer) -> str:
-    shown = claim.user if claim.number is None else format_e164(claim.number)
-    return f"{claim.header} {shown or '(empty)'} is not assigned to {customer.id}"

@@ -29,6 +29,11 @@ class Reason(StrEnum):
     UNKNOWN_SOURCE = "unknown_source"
     FROM_NOT_OWNED = "from_not_owned"
     PAI_NOT_OWNED = "pai_not_owned"
+    PPI_NOT_OWNED = "ppi_not_owned"
+    RPID_NOT_OWNED = "rpid_not_owned"
+    PASSPORT_NOT_OWNED = "passport_not_owned"
+    ANONYMITY_NOT_ALLOWED = "anonymity_not_allowed"
+    FORWARDED_BY_OWNER = "forwarded_by_owner"
     IDENTITY_MISSING = "identity_missing"
     TOO_MANY_IDENTITIES = "too_many_identities"
     PSTN_ORIGIN = "pstn_origin"
@@ -70,6 +75,10 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.UNKNOWN_SOURCE: 403,
     Reason.FROM_NOT_OWNED: 403,
     Reason.PAI_NOT_OWNED: 403,
+    Reason.PPI_NOT_OWNED: 403,
+    Reason.RPID_NOT_OWNED: 403,
+    Reason.PASSPORT_NOT_OWNED: 403,
+    Reason.ANONYMITY_NOT_ALLOWED: 403,
     Reason.IDENTITY_MISSING: 403,
     Reason.TOO_MANY_IDENTITIES: 403,
     Reason.PSTN_ORIGIN: 403,

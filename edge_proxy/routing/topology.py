@@ -27,14 +27,20 @@ from edge_proxy.sip.serializer import join_message
 from edge_proxy.sip.uri import parse_uri
 
 _IDENTITIES: Final = frozenset(
-    {grammar.P_ASSERTED_IDENTITY, grammar.P_PREFERRED_IDENTITY, grammar.DIVERSION, grammar.HISTORY_INFO}
+    {
+        grammar.P_ASSERTED_IDENTITY,
+        grammar.P_PREFERRED_IDENTITY,
+        grammar.REMOTE_PARTY_ID,
+        grammar.DIVERSION,
+        grammar.HISTORY_INFO,
+    }
 )
-_IDENTITY_NAMES: Final = frozenset({b"remote-party-id", b"reply-to"})
+_IDENTITY_NAMES: Final = frozenset({b"reply-to"})
 _UNTOUCHED: Final = frozenset(
     {grammar.CSEQ, grammar.MAX_FORWARDS, grammar.CONTENT_LENGTH, grammar.CONTENT_TYPE, grammar.ROUTE}
 )
-_SIGNED_NAMES: Final = frozenset({b"identity", b"authorization", b"proxy-authorization"})
-"""A changed byte would spoil these; what they name, their sender chose to show to whoever checks them."""
+_SIGNED_NAMES: Final = frozenset({b"authorization", b"proxy-authorization"})
+"""A changed byte would spoil these and Identity; what they name, their sender chose to show to whoever checks them."""
 
 Lines = Mapping[int, Sequence[bytes]]
 """Header lines by kind, to stand where the first line of that kind stands, in place of all of them."""
@@ -277,7 +283,7 @@ class TopologyVeil:
                     line = line[: line.find(b":")] + b": " + value if value else b""
                 elif name == b"warning":
                     line = hosts.with_warn_agent(line, host)
-                if name not in _SIGNED_NAMES:
+                if name not in _SIGNED_NAMES and kind != grammar.IDENTITY:
                     line = hosts.without_hosts(line, secret, host)
             if line:
                 kept.append(line)

@@ -40,7 +40,9 @@ SESSION_EXPIRES: Final = 25
 MIN_SE: Final = 26
 SUPPORTED: Final = 27
 REQUIRE: Final = 28
-KIND_COUNT: Final = 29
+REMOTE_PARTY_ID: Final = 29
+IDENTITY: Final = 30
+KIND_COUNT: Final = 31
 
 HEADER_NAMES: Final[dict[int, str]] = {
     FROM: "From",
@@ -71,6 +73,8 @@ HEADER_NAMES: Final[dict[int, str]] = {
     MIN_SE: "Min-SE",
     SUPPORTED: "Supported",
     REQUIRE: "Require",
+    REMOTE_PARTY_ID: "Remote-Party-ID",
+    IDENTITY: "Identity",
 }
 
 COMPACT_FORMS: Final[dict[bytes, int]] = {
@@ -83,6 +87,7 @@ COMPACT_FORMS: Final[dict[bytes, int]] = {
     b"m": CONTACT,
     b"x": SESSION_EXPIRES,
     b"k": SUPPORTED,
+    b"y": IDENTITY,
 }
 
 _BY_LOWER_NAME: Final[dict[bytes, int]] = {
@@ -93,7 +98,7 @@ _BY_LOWER_NAME: Final[dict[bytes, int]] = {
 # Names seen in nearly every message that a proxy passes on unread; listed so that they cost one dict look-up.
 _PASSED_ON: Final = (
     b"Allow", b"Accept", b"Date", b"Expires", b"Allow-Events", b"Event", b"RSeq", b"RAck", b"Subject", b"Organization",
-    b"Content-Disposition", b"Identity", b"Remote-Party-ID",
+    b"Content-Disposition",
 )  # fmt: skip
 
 KIND_BY_NAME: Final[dict[bytes, int]] = {

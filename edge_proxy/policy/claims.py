@@ -1,0 +1,165 @@
+"""Read from a request who it claims to come from: each header's values as claims, each with the number it names.
+
+From, P-Asserted-Identity and P-Preferred-Identity (RFC 3325 §9, RFC 5876 §4.5), Remote-Party-ID
+(draft-ietf-sip-privacy-04 §5) and the `orig` of the PASSporTs in Identity headers (RFC 8224 §4, RFC 8225 §5.2.1).
+A signature is not looked at: what stands in a PASSporT is a claim like any other. Nothing here raises, and the work on
+one header is bounded by `MAX_CLAIMS` and by the length of a header line.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import urlsafe_b64decode
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import E164
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
+from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
+from edge_proxy.sip.message import Message
+from edge_proxy.sip.uri import Uri, parse_uri
+
+MAX_CLAIMS: Final = 16
+"""More identity values than this in one header are not read; `CallFacts.has_excess_claims` then says so."""
+
+_MAX_PASSPORT_CHARS: Final = 8192
+_ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
+_IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
+_NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
+
+
+class Claim(NamedTuple):
+    """One identity that a message claims. `uri` is None when it could not be read."""
+
+    header: str
+    text: str
+    uri: Uri | None
+    reading: Reading | None
+
+    @property
+    def number(self) -> E164 | None:
+        return None if self.reading is None else self.reading.number
+
+    @property
+    def user(self) -> str:
+        """What stands where a number would: as sent, never more than 64 characters of it."""
+        return (self.text if self.uri is None else self.uri.user)[:64]
+
+    @property
+    def is_anonymous(self) -> bool:
+        """The caller withholds its number (RFC 3323 §4.1.1.3). A number that is there is not withheld by its host."""
+        uri = self.uri
+        if uri is None or self.number is not None:
+            return False
+        return uri.host.endswith(".invalid") or uri.user.lower() in _ANONYMOUS_USERS
+
+
+Claims = tuple[tuple[Claim, ...], bool]
+"""The claims of one header, and whether there were more than are read."""
+
+
+def from_claim(message: Message, plan: DialPlan | None) -> Claim:
+    return _claim(message.value(grammar.FROM) or b"", "From", plan)
+
+
+def listed_claims(message: Message, kind: int, plan: DialPlan | None) -> Claims:
+    """Every value of every line of a header that lists addresses."""
+    if message.first[kind] < 0:
+        return (), False
+    pieces, has_excess = _pieces(message, kind)
+    header = grammar.HEADER_NAMES[kind]
+    return tuple(_claim(piece, header, plan) for piece in pieces), has_excess
+
+
+def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
+    """P-Asserted-Identity. URIs of a scheme that it cannot have do not count (RFC 5876 §4.5).
+
+    A second URI of a scheme does not count there either, but does here: it leaves with no message (see
+    routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
+    """
+    if message.first[grammar.P_ASSERTED_IDENTITY] < 0:
+        return (), False
+    claims, has_excess = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan)
+    return tuple(claim for claim in claims if claim.uri is None or claim.uri.scheme in _IDENTITY_SCHEMES), has_excess
+
+
+def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:
+    """Remote-Party-ID values that are about the caller, as those without `party` are."""
+    if message.first[grammar.REMOTE_PARTY_ID] < 0:
+        return (), False
+    pieces, has_excess = _pieces(message, grammar.REMOTE_PARTY_ID)
+    calling = tuple(_claim(piece, "Remote-Party-ID", plan) for piece in pieces if not _is_about_the_called(piece))
+    return calling, has_excess
+
+
+def passport_claims(message: Message, plan: DialPlan | None) -> Claims:
+    """The `orig` of each PASSporT; its compact form says nothing that the message does not (RFC 8225 §7)."""
+    if message.first[grammar.IDENTITY] < 0:
+        return (), False
+    pieces, has_excess = _pieces(message, grammar.IDENTITY)
+    claims = (_passport_claim(piece, plan) for piece in pieces)
+    return tuple(claim for claim in claims if claim is not None), has_excess
+
+
+def privacy_of(message: Message) -> frozenset[bytes]:
+    """The values of Privacy, in lower case (RFC 3323 §4.2)."""
+    if message.first[grammar.PRIVACY] < 0:
+        return _NO_PRIVACY
+    values = b";".join(message.values(grammar.PRIVACY)).replace(b",", b";").lower()
+    return frozenset(value.strip(b" \t") for value in values.split(b";", 16)[:16])
+
+
+def _pieces(message: Message, kind: int) -> tuple[list[bytes], bool]:
+    pieces: list[bytes] = []
+    for value in message.values(kind):
+        pieces.extend(split_list(value))
+        if len(pieces) > MAX_CLAIMS:
+            return pieces[:MAX_CLAIMS], True
+    return pieces, False
+
+
+def _claim(value: bytes, header: str, plan: DialPlan | None) -> Claim:
+    try:
+        address = parse_name_addr(value, header)
+        uri = parse_uri(address.uri)
+    except RemoteProtocolError:
+        return Claim(header, value[:512].decode("utf-8", "replace"), None, None)
+    text = address.uri[:512].decode("utf-8", "replace")
+    return Claim(header, text, uri, read_number(uri.user, plan))
+
+
+def _is_about_the_called(value: bytes) -> bool:
+    try:
+        params = parse_name_addr(value, "Remote-Party-ID").params
+    except RemoteProtocolError:
+        return False
+    return (find_param(params, b"party") or b"").strip(b'"').lower() == b"called"
+
+
+def _passport_claim(value: bytes, plan: DialPlan | None) -> Claim | None:
+    """None where there is no payload: the compact form, and what RFC 4474 had under the same name."""
+    parts = value.partition(b";")[0].strip(b' \t"').split(b".")
+    if len(parts) == 1 or not parts[1]:
+        return None
+    orig = _orig(parts[1])
+    if isinstance(orig, dict):
+        number, uri_text = orig.get("tn"), orig.get("uri")
+        if isinstance(number, str) and uri_text is None:
+            # Canonical (RFC 8224 §8.3): the full number without "+"; some write it all the same.
+            text = "+" + number[:64].removeprefix("+")
+            return Claim("Identity", text, Uri("tel", text, "", None, b"", b""), read_number(text, plan))
+        if isinstance(uri_text, str) and number is None:
+            return _claim(b"<" + uri_text[:512].encode("utf-8", "replace") + b">", "Identity", plan)
+    return Claim("Identity", parts[1][:64].decode("ascii", "replace"), None, None)
+
+
+def _orig(payload: bytes) -> object:
+    if len(payload) > _MAX_PASSPORT_CHARS:
+        return None
+    try:
+        claims: object = json.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    return claims.get("orig") if isinstance(claims, dict) else None
