@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.candidates import PROXY_HOST, Candidate, EdgeProxy, Load, candidates, cpu_s, rss_bytes
+from tests.bench.scale import LARGE, Size, scale
 from tests.kit.ports import free_port
 from tests.kit.proxy_process import ACME_HOST, ACME_NUMBER, CARRIER_HOST, Site
 from tests.kit.sipp import Sipp
@@ -163,9 +164,11 @@ def main() -> None:
     if chosen.quick:
         compare([500], 4, 1, figures)
         idle_calls(1000, 500, figures)
+        scale(Size("larger", 100_000, 10_000, 100), figures)
     else:
         compare([300, 1000], 10, 3, figures)
         idle_calls(10_000, 400, figures)
+        scale(LARGE, figures)
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
         console.print(f"figures in {chosen.json}")

@@ -308,13 +308,15 @@ def read_evidence(data_dir: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def run_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *arguments: str | Path, cwd: Path | None = None, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
     """An `edge-proxy` command that ends by itself."""
     return subprocess.run(
         [*EDGE_PROXY, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
         cwd=cwd or ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
