@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from edge_proxy.addr import Side, Transport, Wall
+from edge_proxy.addr import Asn, Side, Transport, Wall
 from edge_proxy.config import (
     ConfigErrors,
+    CredentialSettings,
     CustomerSettings,
     ListenerSettings,
     ProbeSettings,
@@ -32,6 +33,8 @@ from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.access import Access
+from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
 from edge_proxy.policy.identity_policy import IdentityPolicy
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rules import Rulebook
@@ -60,6 +63,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     )
     asn_table = _load_asn_table(settings, digest.update, errors)
     owned = _load_ownership(settings, Wall(time.time()) if now is None else now, digest.update, errors)
+    realm = _realm(settings, digest.update, errors)
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     customers = tuple(
@@ -71,6 +75,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             mode=Mode(customer.mode),
             limits=customer.limits.compiled,
             identity=_identity(customer),
+            access=_access(customer),
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -98,6 +103,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         limits=settings.sip.limits,
         refuses_without_evidence=settings.evidence.when_full == "refuse",
         next_change_at=owned.next_change_at,
+        realm=realm,
     )
 
 
@@ -109,6 +115,59 @@ def inventory_url(settings: Settings) -> str:
 def transports_of(listener: ListenerSettings) -> list[Transport]:
     """What a listener offers, TLS included."""
     return [*listener.transports, *([Transport.TLS] if listener.tls is not None else [])]
+
+
+def _access(customer: CustomerSettings) -> Access:
+    return Access(
+        has_credentials=bool(customer.credentials),
+        minimum_proof=customer.minimum_proof,
+        asns=frozenset(Asn(number) for number in customer.asns),
+    )
+
+
+def _realm(settings: Settings, update_digest: Callable[[bytes], object], errors: list[ConfigError]) -> Realm | None:
+    """How customers with credentials are challenged, with HA1 of each user for each algorithm that is offered."""
+    authentication = settings.authentication
+    name = authentication.realm or settings.node
+    users: dict[bytes, Credential] = {}
+    for ordinal, customer in enumerate(settings.customers):
+        for place, credential in enumerate(customer.credentials):
+            try:
+                password = None if credential.password_file is None else _read_password(credential.password_file)
+                ha1 = {
+                    algorithm: _ha1(algorithm, credential, name, password) for algorithm in authentication.algorithms
+                }
+                if credential.ha1_md5 is not None and Algorithm.MD5 not in ha1:
+                    raise ConfigError("ha1_md5 is of no use: MD5 is not in authentication.algorithms; write it there")
+            except ConfigError as error:
+                key = f"customers[{ordinal}].credentials[{place}]"
+                errors.append(settings_error(settings, key, str(error)))
+                continue
+            for value in ha1.values():
+                update_digest(value)
+            users[credential.username.encode()] = Credential(ordinal, ha1)
+    return Realm(name, tuple(authentication.algorithms), authentication.nonce_s, users) if users else None
+
+
+def _ha1(algorithm: Algorithm, credential: CredentialSettings, realm: str, password: str | None) -> bytes:
+    if password is not None:
+        return ha1_of(algorithm, credential.username, realm, password)
+    written = credential.ha1_md5 if algorithm is Algorithm.MD5 else credential.ha1_sha256
+    if written is None:
+        key = "ha1_md5" if algorithm is Algorithm.MD5 else "ha1_sha256"
+        raise ConfigError(f"{algorithm} is offered and cannot be checked for this user; write {key} or password_file")
+    return written.encode()
+
+
+def _read_password(path: Path) -> str:
+    try:
+        password = path.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8"
+        raise ConfigError(f"cannot read {path}: {why}; name a file whose first line is the password") from error
+    if not password:
+        raise ConfigError(f"the first line of {path} is empty; write the password there")
+    return password
 
 
 def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:

@@ -19,11 +19,13 @@ from edge_proxy.config.models import (
     TelemetrySettings,
     TrunkSettings,
 )
+from edge_proxy.config.origins import CredentialSettings
 
 __all__ = [
     "AdminSettings",
     "AsnSettings",
     "ConfigErrors",
+    "CredentialSettings",
     "CustomerSettings",
     "EvidenceSettings",
     "LimitsSettings",

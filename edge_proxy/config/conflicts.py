@@ -13,6 +13,7 @@ from edge_proxy.addr import Address, Transport
 from edge_proxy.config.document import Document, KeyPath, Scalar, Sequence, quote
 from edge_proxy.config.endpoints import is_wildcard, parse_listen_address
 from edge_proxy.config.models import TELEMETRY_LISTEN
+from edge_proxy.config.origins import find_origin_conflicts
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.traffic.address_ranges import parse_prefix
 
@@ -38,6 +39,7 @@ def find_conflicts(document: Document) -> Iterator[ConfigError]:
             )
             yield document.error(claim.keys, text)
     yield from _shared_sockets(document)
+    yield from find_origin_conflicts(document)
 
 
 def _repeated_ids(document: Document, section: str) -> Iterator[ConfigError]:

@@ -27,9 +27,11 @@ from edge_proxy.config.endpoints import (
     parse_target,
 )
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
+from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof
 from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.pipeline.session_timer import SMALLEST_INTERVAL_S
+from edge_proxy.policy.access import Proof
 from edge_proxy.sip.limits import Limits
 from edge_proxy.traffic.address_ranges import parse_prefix
 
@@ -250,7 +252,10 @@ class OverloadSettings(Section):
 
 class CustomerSettings(Section):
     id: Token = Field(examples=["acme"])
-    sources: list[Prefix] = Field(min_length=1, examples=['["192.0.2.0/28"]'])
+    sources: list[Prefix] = Field(default=[], examples=['["192.0.2.0/28"]'])
+    credentials: list[CredentialSettings] = Field(default=[], examples=["[{username: a, password_file: a.txt}]"])
+    minimum_proof: MinimumProof = Proof.NONE
+    asns: list[Asn] = Field(default=[], examples=["[64500]"])
     targets: list[Target] = Field(default=[], examples=['["sip:192.0.2.1:5060"]'])
     probe: ProbeSettings = ProbeSettings(interval_s=0)
     overload_control: bool = False
@@ -400,6 +405,7 @@ class Settings(Section):
         min_length=1, examples=['[{id: carrier-a, targets: ["sip:203.0.113.10:5060"]}]']
     )
     numbers: NumbersSettings = NumbersSettings()
+    authentication: AuthenticationSettings = AuthenticationSettings()
     asn: AsnSettings | None = Field(default=None, examples=["{table: config/asn-sample.tsv}"])
     policy: PolicySettings = PolicySettings()
     evidence: EvidenceSettings = EvidenceSettings()

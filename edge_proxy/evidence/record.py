@@ -68,6 +68,8 @@ class AttemptRecord(
     """`ip`, `pstn` or `unknown`; `signals` says why, `proof` how strong the proof of who sent it is."""
     signals: list[str] = []
     proof: str
+    identity: str | None = None
+    """The user name or the TLS identity that proved who sent it; none when only its address speaks for it."""
     mode: str
     would_block: bool = False
     """Monitor mode let through what enforce mode refuses."""

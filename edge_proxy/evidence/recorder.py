@@ -69,6 +69,7 @@ class Recorder:
             ip_origin=verdict.ip_origin,
             signals=[str(signal) for signal in verdict.signals],
             proof=verdict.proof,
+            identity=origin.identity or None,
             mode=attempt.mode,
             would_block=would_block,
             snapshot=attempt.snapshot,

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.numbers.emergency import is_emergency
+from edge_proxy.pipeline.admission import Admission, Challenge
+from edge_proxy.pipeline.aliases import Alias, alias_of
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
@@ -35,7 +37,6 @@ from edge_proxy.routing.topology import Inward, TopologyVeil
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
-from edge_proxy.sip.overload import with_feedback
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, quote, replace_first_value
@@ -49,14 +50,6 @@ from edge_proxy.transaction.timers import TimerSettings
 _SHORTEST_SIP_BYTES: Final = 16
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
-
-
-class Alias(NamedTuple):
-    """The stream connection with `peer` also serves requests to `address` (RFC 5923 §6)."""
-
-    slot: int
-    peer: Address
-    address: Address
 
 
 class Output(NamedTuple):
@@ -110,6 +103,7 @@ class Pipeline:
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
+        self._admission = Admission(settings.secret, settings.worker, snapshot)
         self._decider = Decider(settings.worker, self.counters, self.calls)
         self._use_targets(snapshot, None)
 
@@ -117,6 +111,7 @@ class Pipeline:
         """Decide from now on by `snapshot`; calls that are up go on as they were let through."""
         self.snapshot = snapshot
         self._peers.use_snapshot(snapshot)
+        self._admission.use_snapshot(snapshot)
         self._use_targets(snapshot, None)
 
     def use_names(self, names: Names) -> None:
@@ -207,7 +202,7 @@ class Pipeline:
         if self._aliases:
             self._aliases = []
         if self.overload.is_active:
-            self._tell_load(output.sends)
+            self.overload.tell(output.sends)
         self._records = []
         self._sends.clear()  # the transaction layer holds this very list
         for send in output.sends:
@@ -219,13 +214,6 @@ class Pipeline:
             peer.row.packets_out += 1
             peer.row.bytes_out += ip_bytes(len(send.data), peer.is_ipv6)
         return output
-
-    def _tell_load(self, sends: list[Send]) -> None:
-        """Write our feedback into the responses for peers that ask for it (RFC 7339 §5.2), repeated ones included."""
-        params = self.overload.params
-        for index, send in enumerate(sends):
-            if send.data.startswith(b"SIP/2.0 "):
-                sends[index] = send._replace(data=with_feedback(send.data, params))
 
     def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:
         if len(data) < _SHORTEST_SIP_BYTES:
@@ -273,7 +261,9 @@ class Pipeline:
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
         self._stamp(message, source)
         if listener.transport is not Transport.UDP:
-            self._note_alias(message, source, listener, peer)
+            alias = alias_of(message, source, listener, peer)
+            if alias is not None:
+                self._aliases.append(alias)
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
         mark = loop_mark(message, self.settings.secret, peer.loop_seed)
@@ -292,14 +282,27 @@ class Pipeline:
                 return self._leave_ack(message, cause)
             self._answer(message, source, listener, status, extra=extra)
             return Disposition.ANSWERED, cause
+        is_guarded = self._admission.is_active and listener.side is Side.CUSTOMERS
+        answer = self._admission.take_answer(message) if is_guarded else None
         if message.to_tag:
             return self._in_dialog(message, routed, key, source, listener, now)
         if method == grammar.METHOD_ACK:
             return Disposition.DROPPED, Cause.STRAY_ACK
+        challenge = None
+        if is_guarded:
+            origin = peer.origin
+            found = self._admission.admit(message, answer, routed.called, origin, listener.transport, self._wall(now))
+            if isinstance(found, Challenge):
+                challenge = found
+            else:
+                peer = peer._replace(origin=found)
         if self.overload.is_active:
             shed = self._shed(message, routed, source, listener, peer, now)
             if shed is not None:
                 return shed
+        if challenge is not None:
+            self._answer(message, source, listener, 407, extra=challenge.lines)
+            return Disposition.ANSWERED, challenge.cause
         if not routed.routes and self._is_ping(message):
             return self._answer_options(message, source, listener, peer)
         return self._attempt(message, routed, key, source, listener, peer, now)
@@ -333,13 +336,6 @@ class Pipeline:
         if ack.to_tag and ack.to_tag == self._stateless_tag(ack):
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
         return Disposition.DROPPED, cause
-
-    def _note_alias(self, message: Message, source: Address, listener: Listener, peer: Peer) -> None:
-        """A known peer's `alias`: what we send to the port that its Via names goes over the connection it opened."""
-        via = message.via
-        if via is not None and via.has_alias and (peer.origin.customer is not None or peer.origin.trunk is not None):
-            port = via.port or (5061 if listener.transport is Transport.TLS else 5060)
-            self._aliases.append(Alias(listener.slot, source, Address(source.host, port)))
 
     def _stamp(self, message: Message, source: Address) -> None:
         """Write into the top Via where the request really came from (RFC 3581 §4)."""

@@ -48,6 +48,9 @@ class Cause(StrEnum):
     FORGED_TOKEN = "forged_token"  # noqa: S105 - a reason code, not a secret
     NO_TARGET = "no_target"
     OVERLOADED = "overloaded"
+    CHALLENGED = "challenged"
+    NONCE_STALE = "nonce_stale"
+    NONCE_REUSED = "nonce_reused"
     # dropped: no answer is possible or deserved
     NOT_SIP = "not_sip"
     TOO_SHORT = "too_short"

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from edge_proxy.addr import Monotonic
-from edge_proxy.sip.overload import feedback_params
+from edge_proxy.sip.overload import feedback_params, with_feedback
+from edge_proxy.transaction.layer import Send
 
 FULL_TURN: Final = 64
 """As many datagrams as one turn takes from a UDP socket: after so many, more are likely to wait."""
@@ -79,3 +80,9 @@ class Overload:
             self.percent = min(_MOST_PERCENT, self.percent + step)
         self.is_active = self.percent > 0
         self.params = feedback_params(self.percent, VALIDITY_S, now + wall_offset_s) if self.is_active else b""
+
+    def tell(self, sends: list[Send]) -> None:
+        """Write our feedback into the responses for peers that ask for it (RFC 7339 §5.2), repeated ones included."""
+        for index, send in enumerate(sends):
+            if send.data.startswith(b"SIP/2.0 "):
+                sends[index] = send._replace(data=with_feedback(send.data, self.params))

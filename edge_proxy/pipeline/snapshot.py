@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_proxy.addr import Side, Wall
+from edge_proxy.policy.digest import Realm
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.routing.names import NameQuery
@@ -31,6 +32,9 @@ class Snapshot:
     """When the evidence buffer is full: True refuses new calls, False lets them pass unrecorded (and counted)."""
     next_change_at: Wall | None = None
     """When the next right to a number begins or ends, so that a snapshot compiled then differs; None: no such date."""
+
+    realm: Realm | None = None
+    """How customers with credentials are challenged; None: there are none."""
 
     @property
     def customers(self) -> tuple[Customer, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Side
-from edge_proxy.policy import identity_rules, rules
+from edge_proxy.policy import identity_rules, origin_rules, rules
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_rules import disagreement
 from edge_proxy.policy.parties import Customer, Mode
@@ -18,7 +18,10 @@ Rule = Callable[[Weighed, Rulebook], Finding | None]
 
 FROM_CUSTOMERS: Final[tuple[Rule, ...]] = (
     rules.emergency,
+    origin_rules.is_authentic,
     rules.known_source,
+    origin_rules.proof_is_enough,
+    origin_rules.asn_is_allowed,
     rules.claims_are_bounded,
     identity_rules.from_is_owned,
     identity_rules.anonymity_is_allowed,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from edge_proxy.addr import Address, Asn, Side, Transport
 from edge_proxy.numbers.e164 import DialPlan
 from edge_proxy.numbers.emergency import EmergencyPlan
+from edge_proxy.policy.access import OPEN_ACCESS, Access, Proof
 from edge_proxy.policy.call_limits import NO_LIMITS, CallLimits
 from edge_proxy.policy.identity_policy import DEFAULT_IDENTITY, IdentityPolicy
 
@@ -30,6 +31,7 @@ class Customer:
     mode: Mode = Mode.ENFORCE
     limits: CallLimits = NO_LIMITS
     identity: IdentityPolicy = DEFAULT_IDENTITY
+    access: Access = OPEN_ACCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +46,24 @@ class Trunk:
     """What lies behind us on the customers' side does not reach it."""
 
 
-class Proof(StrEnum):
-    """How strongly the origin is known. A UDP source address can be forged; the words are ordered weak to strong."""
-
-    NONE = "none"
-    ADDRESS_UDP = "address-udp"
-    ADDRESS_TCP = "address-tcp"
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who sent a message, as far as its source tells. At most one of `customer` and `trunk` is set."""
+    """Who sent a message, as far as can be told. At most one of `customer` and `trunk` is set."""
 
     side: Side
     customer: Customer | None
     trunk: Trunk | None
     asn: Asn
+    shown: Proof = Proof.NONE
+    """The proof that was given beyond the address."""
+    identity: str = ""
+    """The user name or the TLS identity that was proved."""
+    failure: str = ""
+    """Why the credentials that were shown prove nothing; "" when none were, or when they are right."""
 
     def proof(self, transport: Transport) -> Proof:
+        if self.shown is not Proof.NONE:
+            return self.shown
         if self.customer is None and self.trunk is None:
             return Proof.NONE
         return Proof.ADDRESS_UDP if transport is Transport.UDP else Proof.ADDRESS_TCP

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from edge_proxy.policy.parties import Proof
+from edge_proxy.policy.access import Proof
 
 
 class Outcome(StrEnum):
@@ -27,6 +27,9 @@ class Reason(StrEnum):
     CARRIER_CALL = "carrier_call"
     FORWARDED_CALL = "forwarded_call"
     UNKNOWN_SOURCE = "unknown_source"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    PROOF_TOO_WEAK = "proof_too_weak"
+    ASN_NOT_ALLOWED = "asn_not_allowed"
     FROM_NOT_OWNED = "from_not_owned"
     PAI_NOT_OWNED = "pai_not_owned"
     PPI_NOT_OWNED = "ppi_not_owned"
@@ -73,6 +76,9 @@ class Signal(NamedTuple):
 
 STATUS_OF: Final[dict[Reason, int]] = {
     Reason.UNKNOWN_SOURCE: 403,
+    Reason.AUTHENTICATION_FAILED: 403,
+    Reason.PROOF_TOO_WEAK: 403,
+    Reason.ASN_NOT_ALLOWED: 403,
     Reason.FROM_NOT_OWNED: 403,
     Reason.PAI_NOT_OWNED: 403,
     Reason.PPI_NOT_OWNED: 403,

@@ -42,7 +42,8 @@ SUPPORTED: Final = 27
 REQUIRE: Final = 28
 REMOTE_PARTY_ID: Final = 29
 IDENTITY: Final = 30
-KIND_COUNT: Final = 31
+PROXY_AUTHORIZATION: Final = 31
+KIND_COUNT: Final = 32
 
 HEADER_NAMES: Final[dict[int, str]] = {
     FROM: "From",
@@ -75,6 +76,7 @@ HEADER_NAMES: Final[dict[int, str]] = {
     REQUIRE: "Require",
     REMOTE_PARTY_ID: "Remote-Party-ID",
     IDENTITY: "Identity",
+    PROXY_AUTHORIZATION: "Proxy-Authorization",
 }
 
 COMPACT_FORMS: Final[dict[bytes, int]] = {
@@ -141,6 +143,7 @@ REASON_PHRASES: Final[dict[int, str]] = {
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
+    407: "Proxy Authentication Required",
     408: "Request Timeout",
     413: "Request Entity Too Large",
     414: "Request-URI Too Long",

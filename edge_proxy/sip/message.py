@@ -8,7 +8,7 @@ it arrived and in the same order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 from edge_proxy.sip import grammar
@@ -97,6 +97,15 @@ class Message:
         """The first value of this kind as text, "" when there is none; bytes that are no UTF-8 become U+FFFD."""
         value = self.value(kind)
         return "" if value is None else value.decode("utf-8", "replace")
+
+    def remove_lines(self, indexes: Collection[int]) -> None:
+        """Take the lines at these places off the message."""
+        kept = [index for index in range(len(self.lines)) if index not in indexes]
+        self.lines = [self.lines[index] for index in kept]
+        self.kinds = [self.kinds[index] for index in kept]
+        self.first = _NO_LINES[:]
+        for index in range(len(kept) - 1, -1, -1):
+            self.first[self.kinds[index]] = index
 
     def __repr__(self) -> str:
         return f"<Message {self.start_line[:60]!r} {len(self.lines)} headers, body {len(self.body)}>"

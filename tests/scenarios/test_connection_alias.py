@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_proxy.addr import Address, Monotonic, Side, Transport
-from edge_proxy.pipeline.core import Alias
+from edge_proxy.pipeline.aliases import Alias
 from tests.kit.messages import CUSTOMER, invite
 from tests.kit.playbook import STRANGER, Playbook
 

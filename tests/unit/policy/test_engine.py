@@ -7,8 +7,9 @@ import pytest
 from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.pipeline.judgement import judge
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.access import Proof
 from edge_proxy.policy.engine import FROM_CARRIERS, FROM_CUSTOMERS, Step
-from edge_proxy.policy.parties import Proof, Source
+from edge_proxy.policy.parties import Source
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import parse_message
@@ -37,8 +38,8 @@ def test_trace_names_every_rule_that_was_asked_in_order() -> None:
     """The last line is the rule that decided; rules behind it were not asked."""
     trace: list[Step] = []
     verdict = verdict_on(invite(from_=SPOOFED), CUSTOMER, Side.CUSTOMERS, trace)
-    assert [step.rule for step in trace] == [rule.__name__ for rule in FROM_CUSTOMERS[:4]]
-    assert [bool(step.said) for step in trace] == [False, False, False, True]
+    assert [step.rule for step in trace] == [rule.__name__ for rule in FROM_CUSTOMERS[:7]]
+    assert [bool(step.said) for step in trace] == [*[False] * 6, True]
     assert (verdict.rule, verdict.text) == (trace[-1].rule, trace[-1].said)
     assert FOREIGN in verdict.text
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from edge_proxy.addr import Address, Asn, Side, Transport
 from edge_proxy.numbers.e164 import dial_plan
+from edge_proxy.policy.access import Proof
 from edge_proxy.policy.claims import MAX_CLAIMS
 from edge_proxy.policy.facts import CallFacts, extract_facts
-from edge_proxy.policy.parties import Origin, Proof, Source
+from edge_proxy.policy.parties import Origin, Source
 from edge_proxy.policy.signals import weigh_ip_origin
 from edge_proxy.policy.verdict import IpOrigin
 from edge_proxy.sip.limits import Limits

@@ -1,0 +1,147 @@
+"""Settings of who may send: credentials, proofs and what they need of each other.
+
+No password stands in a configuration: what is written is HA1, the hash of username, realm and password, or the name of
+a file. Texts of errors never repeat either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import AfterValidator, Field
+from pydantic import field_validator as check_field
+from pydantic_core.core_schema import ValidationInfo
+
+from edge_proxy.config.document import Document, KeyPath, Scalar, Sequence, quote
+from edge_proxy.config.section import FilePath, Section
+from edge_proxy.policy.access import Proof
+from edge_proxy.policy.digest import Algorithm
+
+if TYPE_CHECKING:
+    from edge_proxy.errors import ConfigError
+
+_USERNAME: Final = re.compile(r"[^\s\"\\:]{1,128}")
+_REALM: Final = re.compile(r"[\x20-\x7e]{1,128}")
+
+
+def _checked_username(text: str) -> str:
+    if not (_USERNAME.fullmatch(text) and text.isprintable()):
+        raise ValueError(
+            f"{quote(text)} is no user name; write 1 to 128 characters without blanks, quotes, colons or backslashes"
+        )
+    return text
+
+
+def _checked_realm(text: str) -> str:
+    if not _REALM.fullmatch(text) or '"' in text or "\\" in text:
+        raise ValueError(f"{quote(text)} is no realm; write 1 to 128 ASCII characters without quotes or backslashes")
+    return text
+
+
+def _checked_hash(digits: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(rf"[0-9A-Fa-f]{{{digits}}}", text):
+            raise ValueError(  # what was written may be a password, so it is not repeated
+                f"it is no hash of {digits} hexadecimal digits; write the output of "
+                f"printf %s 'USER:REALM:PASSWORD' | {'sha256sum' if digits == 64 else 'md5sum'}"
+            )
+        return text.lower()
+
+    return AfterValidator(check)
+
+
+def _each_once(algorithms: list[Algorithm]) -> list[Algorithm]:
+    if len(set(algorithms)) < len(algorithms):
+        raise ValueError("an algorithm is listed twice; write each one once")
+    return algorithms
+
+
+Asn = Annotated[int, Field(ge=1, le=4_294_967_295)]
+MinimumProof = Annotated[Proof, Field(strict=False)]
+
+
+class CredentialSettings(Section):
+    """One user name of a customer."""
+
+    username: Annotated[str, AfterValidator(_checked_username)] = Field(examples=["acme-pbx"])
+    ha1_sha256: Annotated[str, _checked_hash(64)] | None = None
+    ha1_md5: Annotated[str, _checked_hash(32)] | None = None
+    password_file: FilePath | None = Field(default=None, validate_default=True)
+
+    @check_field("password_file")
+    @classmethod
+    def _one_way(cls, value: FilePath | None, info: ValidationInfo) -> FilePath | None:
+        hashes = [key for key in ("ha1_sha256", "ha1_md5") if info.data.get(key) is not None]
+        if value is None and not hashes and {"ha1_sha256", "ha1_md5"} <= info.data.keys():
+            raise ValueError("nothing says the password; write ha1_sha256 or password_file")
+        if value is not None and hashes:
+            raise ValueError(f"it stands beside {hashes[0]}; write one of the two")
+        return value
+
+
+class AuthenticationSettings(Section):
+    """How customers with credentials are challenged."""
+
+    realm: Annotated[str, AfterValidator(_checked_realm)] | None = Field(default=None, examples=["sip.example.net"])
+    algorithms: Annotated[list[Annotated[Algorithm, Field(strict=False)]], AfterValidator(_each_once)] = Field(
+        default=[Algorithm.SHA_256], min_length=1, examples=["[SHA-256]"]
+    )
+    nonce_s: float = Field(default=300, ge=10, le=86_400)
+
+
+def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
+    """What does not hold between the keys of a customer, or between customers."""
+    first_use: dict[str, KeyPath] = {}
+    for customer in range(_length(document, ("customers",))):
+        at: KeyPath = ("customers", customer)
+        yield from _no_way_in(document, at)
+        yield from _unreachable_proof(document, at)
+        asns: KeyPath = (*at, "asns")
+        if _length(document, asns) and document.find(("asn",)) is None:
+            yield document.error(asns, "without a table nobody's AS is known; write the section `asn`, or remove asns")
+        for item in range(_length(document, (*at, "credentials"))):
+            keys: KeyPath = (*at, "credentials", item, "username")
+            name = _text(document, keys)
+            if name is None:
+                continue
+            if name in first_use:
+                line = document.line_of(first_use[name])
+                yield document.error(
+                    keys, f"{quote(name)} is already a user name on line {line}; user names are unique: write another"
+                )
+            first_use.setdefault(name, keys)
+
+
+def _no_way_in(document: Document, at: KeyPath) -> Iterator[ConfigError]:
+    if any(_length(document, (*at, key)) for key in ("credentials", "tls_identities")):
+        return
+    entry = document.find((*at, "sources"))
+    if entry is None:
+        text = 'the key "sources" is missing; write `sources: ["192.0.2.0/28"]`, or `credentials`'
+        yield document.error((*at, "sources"), text)
+    elif isinstance(entry.node, Sequence) and not entry.node.items:
+        text = 'the list is empty; write at least one item such as "192.0.2.0/28", or `credentials`'
+        yield document.error((*at, "sources"), text)
+
+
+def _unreachable_proof(document: Document, at: KeyPath) -> Iterator[ConfigError]:
+    keys: KeyPath = (*at, "minimum_proof")
+    wanted = _text(document, keys)
+    has_digest, has_tls = (_length(document, (*at, key)) for key in ("credentials", "tls_identities"))
+    if wanted == Proof.TLS_MUTUAL and not has_tls:
+        yield document.error(keys, f"{wanted} needs tls_identities, which this customer has none of; write them")
+    elif wanted == Proof.DIGEST and not (has_digest or has_tls):
+        yield document.error(keys, f"{wanted} needs credentials, which this customer has none of; write them")
+
+
+def _length(document: Document, keys: KeyPath) -> int:
+    entry = document.find(keys)
+    return len(entry.node.items) if entry and isinstance(entry.node, Sequence) else 0
+
+
+def _text(document: Document, keys: KeyPath) -> str | None:
+    entry = document.find(keys)
+    value = entry.node.value if entry and isinstance(entry.node, Scalar) else None
+    return value if isinstance(value, str) else None

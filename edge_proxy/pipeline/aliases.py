@@ -1,0 +1,26 @@
+"""A stream connection that its peer lets us send requests over (RFC 5923): from a request's Via to what it serves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edge_proxy.addr import Address, Listener, Transport
+from edge_proxy.pipeline.peers import Peer
+from edge_proxy.sip.message import Message
+
+
+class Alias(NamedTuple):
+    """The stream connection with `peer` also serves requests to `address` (RFC 5923 §6)."""
+
+    slot: int
+    peer: Address
+    address: Address
+
+
+def alias_of(message: Message, source: Address, listener: Listener, peer: Peer) -> Alias | None:
+    """A known peer's `alias`: what we send to the port that its Via names goes over the connection it opened."""
+    via = message.via
+    if via is None or not via.has_alias or (peer.origin.customer is None and peer.origin.trunk is None):
+        return None
+    port = via.port or (5061 if listener.transport is Transport.TLS else 5060)
+    return Alias(listener.slot, source, Address(source.host, port))
