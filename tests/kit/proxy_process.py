@@ -196,11 +196,11 @@ class ProxyProcess:
         self.write_config()
         self.reload_file()
 
-    def reload_file(self) -> None:
+    def reload_file(self, timeout_s: float = 10.0) -> None:
         """SIGHUP for the file as it is."""
         before = self.scrape().total("reloads_total")
         os.kill(self.pid, signal.SIGHUP)
-        self.wait_for(lambda samples: samples.total("reloads_total") > before, "the reload")
+        self.wait_for(lambda samples: samples.total("reloads_total") > before, "the reload", timeout_s)
 
     def log_text(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
