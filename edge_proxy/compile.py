@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from edge_proxy.addr import Asn, Side, Transport, Wall
+from edge_proxy.compile_lists import load_lists
 from edge_proxy.config import (
     ConfigErrors,
     CredentialSettings,
     CustomerSettings,
     ListenerSettings,
+    PolicySettings,
     ProbeSettings,
     Settings,
     TrunkSettings,
@@ -32,12 +34,15 @@ from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
+from edge_proxy.numbers.validity import national_lengths
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Access
 from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
 from edge_proxy.policy.identity_policy import IdentityPolicy
 from edge_proxy.policy.parties import Customer, Mode, Trunk
+from edge_proxy.policy.rollout import DEFAULT_MODES, Rollout, RuleMode
 from edge_proxy.policy.rules import Rulebook
+from edge_proxy.policy.verdict import Reason
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap
@@ -51,6 +56,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
 
     Raises `ConfigErrors` with all that is wrong.
     """
+    now = Wall(time.time()) if now is None else now
     errors: list[ConfigError] = []
     digest = hashlib.sha256(dump(settings).encode())
     customer_targets = tuple(
@@ -62,10 +68,12 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         for ordinal, trunk in enumerate(settings.trunks)
     )
     asn_table = _load_asn_table(settings, digest.update, errors)
-    owned = _load_ownership(settings, Wall(time.time()) if now is None else now, digest.update, errors)
+    owned = _load_ownership(settings, now, digest.update, errors)
+    lists = load_lists(settings, now, digest.update, errors)
     realm = _realm(settings, digest.update, errors)
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
+    national_lengths()  # read now, not with the first call
     customers = tuple(
         Customer(
             ordinal=ordinal,
@@ -87,12 +95,14 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         mode=Mode(settings.policy.mode),
         per_asn=settings.policy.limits.per_asn.compiled,
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
+        lists=lists.lists,
+        rollout=_rollout(settings.policy),
     )
     return Snapshot(
         version=digest.hexdigest()[:_HASH_CHARS],
         rulebook=rulebook,
         trunks=tuple(
-            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0, trunk.hide_topology)
+            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0, trunk.hide_topology, Mode(trunk.mode))
             for ordinal, trunk in enumerate(settings.trunks)
         ),
         customer_targets=customer_targets,
@@ -102,9 +112,16 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         asn_table=asn_table,
         limits=settings.sip.limits,
         refuses_without_evidence=settings.evidence.when_full == "refuse",
-        next_change_at=owned.next_change_at,
+        next_change_at=min((at for at in (owned.next_change_at, lists.next_change_at) if at is not None), default=None),
+        warnings=lists.warnings,
         realm=realm,
     )
+
+
+def _rollout(policy: PolicySettings) -> Rollout:
+    modes = {Reason(reason): RuleMode(mode) for reason, mode in policy.rules.items()}
+    shares = {Reason(reason): share for reason, share in policy.enforce_share.items()}
+    return Rollout({**DEFAULT_MODES, **modes}, shares)
 
 
 def inventory_url(settings: Settings) -> str:

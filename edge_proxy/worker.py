@@ -157,6 +157,7 @@ class Worker:
             _settle_memory()
             self.state.is_ready = True
             announce(self._ready_line(metrics_at))
+            self._tell_warnings(self._snapshot)
             self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
             watching = [loop.create_task(watch) for watch in (self._watch_evidence(), self._follow_dates())]
             await self._stopping.wait()
@@ -283,6 +284,11 @@ class Worker:
         self.state.reloads["ok"] += 1
         self.state.snapshot_loaded_at = time.time()
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
+        self._tell_warnings(snapshot)
+
+    def _tell_warnings(self, snapshot: Snapshot) -> None:
+        for warning in snapshot.warnings:
+            self._log.warning("configuration", warning=warning, snapshot=snapshot.version)
 
     async def _find_targets(self, *snapshots: Snapshot) -> None:
         """Look up the names of targets, and wait a moment for them, so that the first call finds its way."""

@@ -45,6 +45,8 @@ def check(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     from edge_proxy.config import load_settings
 
     snapshot = compile_snapshot(load_settings(config))
+    for warning in snapshot.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     owned = snapshot.rulebook.ownership.numbers
     print(
         f"{config}: fine; {len(snapshot.customers)} customers, {owned} numbers, {len(snapshot.trunks)} trunks, "

@@ -2,6 +2,7 @@
 
 from edge_proxy.config.document import ConfigErrors
 from edge_proxy.config.limits import LimitsSettings
+from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.load import dump, load_settings, parse_settings, settings_error
 from edge_proxy.config.models import (
     AdminSettings,
@@ -29,6 +30,7 @@ __all__ = [
     "CustomerSettings",
     "EvidenceSettings",
     "LimitsSettings",
+    "ListSettings",
     "ListenerSettings",
     "ListenersSettings",
     "NumbersSettings",

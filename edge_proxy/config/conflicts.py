@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def find_conflicts(document: Document) -> Iterator[ConfigError]:
     """Every error between sections, in no particular order."""
-    for section in ("customers", "trunks"):
+    for section in ("customers", "trunks", "lists"):
         yield from _repeated_ids(document, section)
     for claims, advice in (
         (_source_claims(document), "an address can send as one customer only"),

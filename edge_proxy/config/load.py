@@ -54,7 +54,8 @@ def _settings_of(document: Document) -> Settings:
         for detail in error.errors(include_url=False):
             if detail["type"] == "default_factory_not_called":  # it waits for a neighbour that is wrong itself
                 continue
-            found = document.error(detail["loc"], describe(detail, document))
+            keys = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]  # a key is what is wrong
+            found = document.error(keys, describe(detail, document))
             if (found.line, found.key) not in said:
                 errors.append(found)
     errors += find_conflicts(document)

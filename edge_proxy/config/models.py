@@ -27,7 +27,9 @@ from edge_proxy.config.endpoints import (
     parse_target,
 )
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
+from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof
+from edge_proxy.config.rollout import RuleModes, Shares
 from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.pipeline.session_timer import SMALLEST_INTERVAL_S
@@ -290,6 +292,7 @@ class TrunkSettings(Section):
     sources: list[Prefix] = Field(default_factory=_numeric_targets, examples=['["203.0.113.8/29"]'])
     committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
     hide_topology: bool = False
+    mode: Literal["enforce", "monitor"] = "enforce"
     probe: ProbeSettings = ProbeSettings()
     overload_control: bool = False
 
@@ -317,6 +320,8 @@ class PolicySettings(Section):
     mode: Literal["enforce", "monitor"] = "enforce"
     unknown_ip_origin: Literal["allow", "reject"] = "allow"
     limits: PolicyLimitsSettings = PolicyLimitsSettings()
+    rules: RuleModes = Field(default={}, examples=["{number_denied: monitor}"])
+    enforce_share: Shares = Field(default={}, examples=["{number_denied: 10}"])
 
 
 class EvidenceSettings(Section):
@@ -406,6 +411,7 @@ class Settings(Section):
     )
     numbers: NumbersSettings = NumbersSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    lists: list[ListSettings] = Field(default=[], max_length=64)
     asn: AsnSettings | None = Field(default=None, examples=["{table: config/asn-sample.tsv}"])
     policy: PolicySettings = PolicySettings()
     evidence: EvidenceSettings = EvidenceSettings()

@@ -11,6 +11,7 @@ from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.limits import CallLimiter
 from edge_proxy.policy.parties import Customer, Mode, Source
+from edge_proxy.policy.rollout import RuleMode
 from edge_proxy.policy.token_buckets import Key
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.message import Message
@@ -62,7 +63,7 @@ class Decider:
                 holds = self._hold_to_limits(snapshot, judgement, responsible, now)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
-        mode = snapshot.rulebook.mode_for(responsible)
+        mode = snapshot.rulebook.mode_for(responsible, source.origin.trunk)
         attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version, holds)
         self._counters.count_verdict(source.origin.side, verdict, customer)
         row.calls_from += 1
@@ -87,12 +88,17 @@ class Decider:
         active = self._calls.active_of(customer.id)
         admission = self.limiter.admit(facts, customer, called, active, snapshot.rulebook.per_asn, now)
         excess = admission.excess
-        if excess is None or verdict.outcome is Outcome.MONITORED:
+        if excess is None:
             return admission.holds
+        book = snapshot.rulebook
+        is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
+        is_monitored = is_monitored or book.rollout.mode_of(excess.reason, facts) is not RuleMode.ENFORCE
+        if is_monitored and verdict.outcome is Outcome.MONITORED:
+            return admission.holds  # what it would have been refused for stands
         verdict.reason = excess.reason
         verdict.rule = "within_limits"
         verdict.text = excess.text
-        if snapshot.rulebook.mode_for(customer) is Mode.MONITOR:
+        if is_monitored:
             verdict.outcome = Outcome.MONITORED
             return admission.holds
         verdict.outcome = Outcome.REFUSED

@@ -31,7 +31,10 @@ class Snapshot:
     refuses_without_evidence: bool = False
     """When the evidence buffer is full: True refuses new calls, False lets them pass unrecorded (and counted)."""
     next_change_at: Wall | None = None
-    """When the next right to a number begins or ends, so that a snapshot compiled then differs; None: no such date."""
+    """When the next right to a number begins or ends, or a list, so that a snapshot compiled then differs; None: no
+    such date."""
+    warnings: tuple[str, ...] = ()
+    """What the operator should know although it is no error, each with its place."""
 
     realm: Realm | None = None
     """How customers with credentials are challenged; None: there are none."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Side
-from edge_proxy.policy import identity_rules, origin_rules, rules
+from edge_proxy.numbers.e164 import read_number
+from edge_proxy.policy import identity_rules, list_rules, origin_rules, rules
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_rules import disagreement
 from edge_proxy.policy.parties import Customer, Mode
+from edge_proxy.policy.rollout import RuleMode
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.signals import weigh_ip_origin
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
@@ -29,6 +31,10 @@ FROM_CUSTOMERS: Final[tuple[Rule, ...]] = (
     identity_rules.preferred_is_owned,
     identity_rules.remote_party_is_owned,
     identity_rules.passport_is_owned,
+    list_rules.caller_is_not_listed,
+    list_rules.called_is_not_listed,
+    list_rules.called_is_possible,
+    list_rules.caller_is_not_called,
     rules.began_on_ip,
     identity_rules.forwarded_by_owner,
 )
@@ -38,6 +44,9 @@ FROM_CARRIERS: Final[tuple[Rule, ...]] = (
     rules.known_source,
     rules.callee_is_ours,
     rules.claims_are_bounded,
+    list_rules.caller_is_not_listed,
+    list_rules.called_is_not_listed,
+    list_rules.caller_is_possible,
     rules.not_our_own_number,
 )
 """Calls into our network; one that no rule speaks against is `carrier_call`."""
@@ -53,23 +62,39 @@ class Step(NamedTuple):
 def decide(
     facts: CallFacts, book: Rulebook, callee: Customer | None = None, trace: list[Step] | None = None
 ) -> Verdict:
-    """The verdict on one attempt. With `trace`, each rule that was asked is written to it in order."""
+    """The verdict on one attempt. With `trace`, each rule that was asked is written to it in order.
+
+    A rule that is only watched (rollout.py) does not end the search: what another one refuses is refused.
+    """
     origin = facts.source.origin
+    customer = origin.customer
     ip_origin, signals = weigh_ip_origin(facts)
     differing = disagreement(facts)
     if differing is not None:
         signals = (*signals, differing)
-    case = Weighed(facts, ip_origin, signals, callee)
+    dialled = None if customer is None else read_number(facts.request_uri.user, customer.plan)
+    case = Weighed(facts, ip_origin, signals, callee, dialled)
     from_customers = origin.side is Side.CUSTOMERS
-    finding = None
-    name = "default"
+    finding = watched = None
+    name = watching = "default"
     for rule in FROM_CUSTOMERS if from_customers else FROM_CARRIERS:
         finding = rule(case, book)
+        said = "" if finding is None else finding.text
+        if finding is not None and finding.reason in STATUS_OF:
+            mode = book.rollout.mode_of(finding.reason, facts)
+            if mode is not RuleMode.ENFORCE:
+                said = f"{said} [{mode}]"
+                if watched is None and mode is RuleMode.MONITOR:
+                    watched, watching = finding, rule.__name__
+                finding = None
         if trace is not None:
-            trace.append(Step(rule.__name__, "" if finding is None else finding.text))
+            trace.append(Step(rule.__name__, said))
         if finding is not None:
             name = rule.__name__
             break
+    is_refusal = finding is not None and finding.reason in STATUS_OF
+    if watched is not None and not is_refusal:
+        finding, name = watched, watching
     if finding is None:
         finding = (
             Finding(Reason.IDENTITY_OWNED, "every identity is the customer's own")
@@ -79,10 +104,10 @@ def decide(
     status = STATUS_OF.get(finding.reason, 0)
     outcome = Outcome.ALLOWED
     if status:
-        responsible = origin.customer if from_customers else callee
+        responsible = customer if from_customers else callee
         # A call that has nowhere to go cannot pass in any mode.
-        is_monitored = book.mode_for(responsible) is Mode.MONITOR and (from_customers or callee is not None)
-        outcome = Outcome.MONITORED if is_monitored else Outcome.REFUSED
+        is_monitored = not is_refusal or book.mode_for(responsible, origin.trunk) is Mode.MONITOR
+        outcome = Outcome.MONITORED if is_monitored and (from_customers or callee is not None) else Outcome.REFUSED
     return Verdict(
         outcome=outcome,
         status=status if outcome is Outcome.REFUSED else 0,

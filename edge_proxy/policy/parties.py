@@ -44,6 +44,8 @@ class Trunk:
     """0: no committed rate is configured."""
     hides_topology: bool = False
     """What lies behind us on the customers' side does not reach it."""
+    mode: Mode = Mode.ENFORCE
+    """For calls that come from it."""
 
 
 @dataclass(frozen=True, slots=True)

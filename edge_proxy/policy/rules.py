@@ -5,16 +5,18 @@ Those about who a customer says it is stand in identity_rules.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge_proxy.addr import E164
-from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
+from edge_proxy.numbers.e164 import DialPlan, Reading, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
 from edge_proxy.policy.call_limits import NO_SHARE, Share
 from edge_proxy.policy.facts import CallFacts
-from edge_proxy.policy.parties import Customer, Mode
+from edge_proxy.policy.number_lists import NumberLists
+from edge_proxy.policy.parties import Customer, Mode, Trunk
+from edge_proxy.policy.rollout import Rollout
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
 
 
@@ -33,10 +35,14 @@ class Rulebook:
     """What each source AS on the customers' side is held to."""
     mode: Mode = Mode.ENFORCE
     """The whole node's: in monitor mode sources that belong to nobody pass too."""
+    lists: NumberLists = field(default_factory=NumberLists)
+    rollout: Rollout = field(default_factory=Rollout)
 
-    def mode_for(self, customer: Customer | None) -> Mode:
-        """The mode that holds for an attempt booked on this customer (None: on nobody)."""
-        return self.mode if customer is None or self.mode is Mode.MONITOR else customer.mode
+    def mode_for(self, customer: Customer | None, trunk: Trunk | None = None) -> Mode:
+        """The mode that holds for an attempt booked on this customer (None: on nobody) and sent by this trunk."""
+        if self.mode is Mode.MONITOR or (trunk is not None and trunk.mode is Mode.MONITOR):
+            return Mode.MONITOR
+        return self.mode if customer is None else customer.mode
 
     def owner(self, number: E164 | None) -> Customer | None:
         if number is None:
@@ -69,6 +75,8 @@ class Weighed(NamedTuple):
     signals: tuple[Signal, ...]
     callee: Customer | None
     """Whose number is called (calls from a carrier only)."""
+    dialled: Reading | None = None
+    """The called number by the caller's plan (calls from a customer only)."""
 
 
 def emergency(case: Weighed, book: Rulebook) -> Finding | None:

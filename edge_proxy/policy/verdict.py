@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     ALLOWED = "allowed"
     REFUSED = "refused"
     MONITORED = "monitored"
-    """Passed, because the customer is in monitor mode; enforced, it would have been refused."""
+    """Passed, because the customer, trunk, node or rule is in monitor mode; enforced, it would have been refused."""
 
 
 class Reason(StrEnum):
@@ -53,6 +53,11 @@ class Reason(StrEnum):
     DESTINATION_RATE = "destination_rate"
     DESTINATION_CONCURRENT = "destination_concurrent"
     DESTINATION_HOUR = "destination_hour"
+    DO_NOT_ORIGINATE = "do_not_originate"
+    NUMBER_DENIED = "number_denied"
+    INVALID_CALLER = "invalid_caller"
+    INVALID_CALLED = "invalid_called"
+    CALLER_IS_CALLED = "caller_is_called"
 
 
 class IpOrigin(StrEnum):
@@ -101,6 +106,11 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.DESTINATION_RATE: 503,
     Reason.DESTINATION_CONCURRENT: 503,
     Reason.DESTINATION_HOUR: 503,
+    Reason.DO_NOT_ORIGINATE: 403,
+    Reason.NUMBER_DENIED: 403,
+    Reason.INVALID_CALLER: 403,
+    Reason.INVALID_CALLED: 404,
+    Reason.CALLER_IS_CALLED: 403,
 }
 """The SIP status of each refusal."""
 

@@ -84,13 +84,14 @@ trunks:
 
 
 @lru_cache(maxsize=64)
-def make_snapshot(*targets: Address, old: str = "", new: str = "") -> Snapshot:
-    """The network of these tests, its trunk at `targets`; in the operator's text `old` is replaced by `new`."""
+def make_snapshot(*targets: Address, old: str = "", new: str = "", more: str = "") -> Snapshot:
+    """The network of these tests, its trunk at `targets`; in the operator's text `old` is replaced by `new`, and
+    `more` follows."""
     text = CONFIG.replace("TARGETS", ", ".join(f'"sip:{target}"' for target in targets or (CARRIER,)))
     if old:
         assert old in text
         text = text.replace(old, new)
-    return compile_snapshot(parse_settings(text.encode(), "test.yaml"))
+    return compile_snapshot(parse_settings((text + more).encode(), "test.yaml"))
 
 
 class Got(NamedTuple):
