@@ -93,7 +93,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
         fallback_emergency=emergency_plan(""),
         mode=Mode(settings.policy.mode),
-        per_asn=settings.policy.limits.per_asn.compiled,
+        per_asn=settings.policy.limits.per_asn.compiled_asn,
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
         lists=lists.lists,
         rollout=_rollout(settings.policy),

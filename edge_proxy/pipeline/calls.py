@@ -14,6 +14,7 @@ from typing import Final
 from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
 from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
+from edge_proxy.policy.behaviour import ShortCalls
 from edge_proxy.policy.token_buckets import Key
 from edge_proxy.routing.dialog_token import DialogState
 
@@ -96,6 +97,7 @@ class CallBook:
         "ended",
         "held",
         "post_dial_delays",
+        "short_calls",
         "sides",
         "trunks",
     )
@@ -115,6 +117,8 @@ class CallBook:
         self.asns: defaultdict[Asn, Tally] = defaultdict(Tally)
         self.held: dict[Key, int] = {}
         """Calls up now by what their limits count them as; what no call counts as is not here."""
+        self.short_calls: dict[str, ShortCalls] = {}
+        """Of the customers whose limits ask for it; put here by whoever keeps the limits."""
         self.durations: dict[Side, Histogram] = {side: Histogram(DURATION_BOUNDS_S) for side in Side}
         self.post_dial_delays: dict[Side, Histogram] = {side: Histogram(PDD_BOUNDS_S) for side in Side}
 
@@ -220,6 +224,9 @@ class CallBook:
                 tally.talk_ms += int(duration_s * 1000)
         if duration_s is not None:
             self.durations[side].observe(duration_s)
+            short_calls = self.short_calls.get(attempt.customer)
+            if short_calls is not None and side is Side.CUSTOMERS and not attempt.verdict.is_emergency:
+                short_calls.observe(duration_s, now)
         return Ending(
             evidence_id=attempt.evidence_id,
             at=wall,

@@ -9,6 +9,7 @@ from edge_proxy.pipeline.counters import Counters
 from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.behaviour import SPOOFING
 from edge_proxy.policy.limits import CallLimiter
 from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.rollout import RuleMode
@@ -26,7 +27,7 @@ class Decider:
 
     def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
         self._calls = calls
-        self.limiter = CallLimiter(calls.held)
+        self.limiter = CallLimiter(calls.held, calls.short_calls)
         self._counters = counters
         self._ids = EvidenceIds(worker)
 
@@ -55,6 +56,8 @@ class Decider:
                 verdict = _without_evidence(verdict)
         responsible = judgement.responsible
         holds: tuple[Key, ...] = ()
+        if verdict.reason in SPOOFING:
+            self.limiter.note_spoof(facts, snapshot.rulebook.per_asn, now)
         # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
         if verdict.passes and responsible is not None:
             if verdict.is_emergency:
@@ -86,12 +89,14 @@ class Decider:
         facts, verdict = judgement.facts, judgement.verdict
         called = _called_number(judgement, customer) if customer.limits.has_details else None
         active = self._calls.active_of(customer.id)
-        admission = self.limiter.admit(facts, customer, called, active, snapshot.rulebook.per_asn, now)
+        book = snapshot.rulebook
+        is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
+        # What passes only since nothing is enforced counts while it is up, but enforced it would have used up nothing.
+        is_charged = not is_monitored or verdict.outcome is not Outcome.MONITORED
+        admission = self.limiter.admit(facts, customer, called, active, book.per_asn, now, charges_it=is_charged)
         excess = admission.excess
         if excess is None:
             return admission.holds
-        book = snapshot.rulebook
-        is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
         is_monitored = is_monitored or book.rollout.mode_of(excess.reason, facts) is not RuleMode.ENFORCE
         if is_monitored and verdict.outcome is Outcome.MONITORED:
             return admission.holds  # what it would have been refused for stands

@@ -33,6 +33,46 @@ class DestinationLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceLimits:
+    """At most `numbers` that follow one another are called from one number, each within `within_s` of the last."""
+
+    numbers: int
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShortCallLimits:
+    """From `calls` answered calls shorter than `shorter_than_s` in `window_s` on, if they are `percent` or more of all
+    answered ones, calls are slowed to `slowed_to` a second."""
+
+    shorter_than_s: float
+    calls: int
+    percent: float
+    window_s: float
+    slowed_to: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpoofLimits:
+    """From `refusals` for a claimed identity in `window_s` on, what passes is slowed to `slowed_to` a second."""
+
+    refusals: int
+    window_s: float
+    slowed_to: float
+
+
+@dataclass(frozen=True, slots=True)
+class AsnLimits:
+    """What each source AS is held to."""
+
+    share: Share = NO_SHARE
+    spoofing: SpoofLimits | None = None
+
+
+NO_ASN_LIMITS: Final = AsnLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class CallLimits:
     """None: no limit. A rate lets through as many calls at once as it allows in a second, at least one."""
 
@@ -42,13 +82,23 @@ class CallLimits:
     """Each calling number, on the customer's own calls."""
     destinations: tuple[DestinationLimits, ...] = ()
     """The longest prefix of the called number holds alone, on the customer's own calls."""
+    messages_per_second: float | None = None
+    """MESSAGE has this limit and none of those of calls."""
+    calls_to_number_per_minute: int | None = None
+    """To each called number, calls from the carrier to the customer's numbers included."""
+    sequence: SequenceLimits | None = None
+    short_calls: ShortCallLimits | None = None
+    spoofing: SpoofLimits | None = None
+    """Per source address of the customer."""
     has_details: bool = field(init=False)
     """Whether more is set than the customer's own rate and count: what the usual call has to ask once."""
 
     def __post_init__(self) -> None:
         longest_first = tuple(sorted(self.destinations, key=lambda one: -len(one.digits)))
         object.__setattr__(self, "destinations", longest_first)
-        object.__setattr__(self, "has_details", self.per_number.is_set or bool(longest_first))
+        behaviour = (self.calls_to_number_per_minute, self.sequence, self.short_calls, self.spoofing)
+        has_details = self.per_number.is_set or bool(longest_first) or any(one is not None for one in behaviour)
+        object.__setattr__(self, "has_details", has_details)
 
     def destination_of(self, called: int) -> DestinationLimits | None:
         """The limits of the longest prefix that this number begins with."""

@@ -1,8 +1,8 @@
 """How much may be sent: calls a second, at one time and an hour, of a customer, a number, an AS, to a destination.
 
 State in, a finding out; the time is passed in. All limits are asked before any is charged, so an attempt that is
-refused costs nothing. A limit slows a known customer down, with 503 and Retry-After; it never bans. Emergency calls
-are not asked about.
+refused costs nothing. What behaviour.py has seen of runs, short calls and spoofing sets limits of its own. A limit
+slows a known customer down, with 503 and Retry-After; it never bans. Emergency calls are not asked about.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from edge_proxy.addr import E164, UNKNOWN_ASN, Monotonic, Side
 from edge_proxy.numbers.e164 import format_e164
-from edge_proxy.policy.call_limits import NO_SHARE, CallLimits, DestinationLimits, Share
+from edge_proxy.policy.behaviour import Sequences, ShortCalls, SpoofBursts
+from edge_proxy.policy.call_limits import NO_ASN_LIMITS, NO_SHARE, AsnLimits, CallLimits, DestinationLimits
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Customer
 from edge_proxy.policy.token_buckets import MOST_BUCKETS, Key, TokenBuckets
@@ -22,6 +23,8 @@ from edge_proxy.policy.verdict import Reason
 
 RETRY_CONCURRENT_S: Final = 5
 """When a call that is up may have ended: nobody knows, so a guess."""
+
+NO_DESTINATION: Final = DestinationLimits("")
 
 _HOUR_S: Final = 3600.0
 
@@ -44,17 +47,22 @@ class Admission(NamedTuple):
 class CallLimiter:
     """All limits of one worker; it lives on over reloads, keyed by what the operator calls things.
 
-    `held` is how many calls that are up count against a key; whoever keeps the calls keeps it.
+    `held` is how many calls that are up count against a key, `short_calls` what is seen of calls that end; whoever
+    keeps the calls keeps both.
     """
 
-    __slots__ = ("_buckets", "_charges", "_held", "_hours")
+    __slots__ = ("_buckets", "_bursts", "_charges", "_held", "_hour_charges", "_hours", "_sequences", "_short_calls")
 
-    def __init__(self, held: Mapping[Key, int], most: int = MOST_BUCKETS) -> None:
+    def __init__(self, held: Mapping[Key, int], short_calls: dict[str, ShortCalls], most: int = MOST_BUCKETS) -> None:
         self._held = held
+        self._short_calls = short_calls
+        self._sequences = Sequences()
+        self._bursts = SpoofBursts()
         self._buckets = TokenBuckets(most)
         self._hours: dict[Key, deque[Monotonic]] = {}
         # What the attempt in hand will be charged for if nothing speaks against it.
         self._charges: list[tuple[Key, float, float]] = []
+        self._hour_charges: list[Key] = []
 
     @property
     def entries(self) -> int:
@@ -73,8 +81,27 @@ class CallLimiter:
             return False
         return rate is None or not self._buckets.wait_s(("customer", customer, 0), rate, max(rate, 1.0), now)
 
+    def note_spoof(self, facts: CallFacts, per_asn: AsnLimits, now: Monotonic) -> None:
+        """An attempt from a customer was refused, or would have been, for who it claims to be."""
+        origin = facts.source.origin
+        customer = origin.customer
+        if customer is None:
+            return
+        if customer.limits.spoofing is not None:
+            self._bursts.observe(("source", facts.source.address.host, 0), customer.limits.spoofing, now)
+        if per_asn.spoofing is not None and origin.asn != UNKNOWN_ASN:
+            self._bursts.observe(("asn", "", int(origin.asn)), per_asn.spoofing, now)
+
     def admit(
-        self, facts: CallFacts, customer: Customer, called: E164 | None, active: int, per_asn: Share, now: Monotonic
+        self,
+        facts: CallFacts,
+        customer: Customer,
+        called: E164 | None,
+        active: int,
+        per_asn: AsnLimits,
+        now: Monotonic,
+        *,
+        charges_it: bool = True,
     ) -> Admission:
         """Charge one attempt for all it counts as, unless it passes a limit: then nothing is charged.
 
@@ -83,49 +110,58 @@ class CallLimiter:
         limits = customer.limits
         charges = self._charges
         charges.clear()
-        excess = self._count_customer(customer.id, limits, active) or self._rate(
-            ("customer", customer.id, 0), limits.calls_per_second, Reason.CALLS_PER_SECOND, now
-        )
-        if not limits.has_details and per_asn is NO_SHARE:
-            holds: tuple[Key, ...] = ()
-            hour = None
+        self._hour_charges.clear()
+        holds: tuple[Key, ...] = ()
+        if facts.method == "MESSAGE":
+            excess = self._rate(
+                ("messages", customer.id, 0), limits.messages_per_second, Reason.MESSAGE_RATE, now
+            ) or self._burst(facts, limits, per_asn, now)
         else:
-            caller, destination = self._particulars(facts, limits, called)
-            asn = facts.source.origin.asn
-            if facts.source.origin.side is not Side.CUSTOMERS or asn == UNKNOWN_ASN:
-                per_asn = NO_SHARE
-            asn_key, number_key = ("asn", "", int(asn)), ("number", customer.id, caller or 0)
-            per_number = NO_SHARE if caller is None else limits.per_number
-            to = destination or DestinationLimits("")
-            to_key = ("destination", customer.id, int(to.digits or 0))
-            hour = to_key if to.calls_per_hour is not None else None
-            excess = (
-                excess
-                or self._rate(number_key, per_number.calls_per_second, Reason.NUMBER_RATE, now)
-                or self._count(number_key, per_number.concurrent_calls, Reason.NUMBER_CONCURRENT)
-                or self._rate(asn_key, per_asn.calls_per_second, Reason.ASN_RATE, now)
-                or self._count(asn_key, per_asn.concurrent_calls, Reason.ASN_CONCURRENT)
-                or self._rate(to_key, to.calls_per_second, Reason.DESTINATION_RATE, now)
-                or self._count(to_key, to.concurrent_calls, Reason.DESTINATION_CONCURRENT)
-                or self._hour(to_key, to.calls_per_hour, now)
+            excess = self._count_customer(customer.id, limits, active) or self._rate(
+                ("customer", customer.id, 0), limits.calls_per_second, Reason.CALLS_PER_SECOND, now
             )
-            pairs = ((number_key, per_number), (asn_key, per_asn), (to_key, to))
-            holds = tuple(key for key, share in pairs if share.concurrent_calls is not None)
-        if excess is None:
+            if limits.has_details or per_asn is not NO_ASN_LIMITS:
+                found, holds = self._in_detail(facts, customer, called, per_asn, now)
+                excess = excess or found
+        if excess is None and charges_it:
             for key, rate, depth in charges:
                 self._buckets.charge(key, rate, depth, now)
-            if hour is not None:
-                self._hours[hour].append(now)
+            for key in self._hour_charges:
+                self._hours[key].append(now)
         return Admission(excess, holds)
 
-    def _particulars(
-        self, facts: CallFacts, limits: CallLimits, called: E164 | None
-    ) -> tuple[E164 | None, DestinationLimits | None]:
-        """The calling number and the destination, as far as the customer's own call and its limits have them."""
-        if facts.source.origin.side is not Side.CUSTOMERS:
-            return None, None
-        destination = None if called is None else limits.destination_of(called)
-        return (calling_number(facts) if limits.per_number.is_set else None), destination
+    def _in_detail(
+        self, facts: CallFacts, customer: Customer, called: E164 | None, per_asn: AsnLimits, now: Monotonic
+    ) -> Admission:
+        """All but the customer's own rate and count."""
+        limits, origin = customer.limits, facts.source.origin
+        excess: Excess | None = None
+        if called is not None and (most := limits.calls_to_number_per_minute) is not None:
+            excess = self._rate(("called", customer.id, called), most / 60.0, Reason.CALLED_NUMBER_RATE, now, most)
+        if origin.side is not Side.CUSTOMERS:
+            return Admission(excess)
+        caller = calling_number(facts)
+        per_number = NO_SHARE if caller is None else limits.per_number
+        in_asn = NO_SHARE if origin.asn == UNKNOWN_ASN else per_asn.share
+        to = NO_DESTINATION if called is None else limits.destination_of(called) or NO_DESTINATION
+        number_key, asn_key = ("number", customer.id, caller or 0), ("asn", "", int(origin.asn))
+        to_key = ("destination", customer.id, int(to.digits or 0))
+        sequential = self._sequence(number_key, called, limits, now)  # in any case: it must not miss an attempt
+        excess = (
+            excess
+            or self._rate(number_key, per_number.calls_per_second, Reason.NUMBER_RATE, now)
+            or self._count(number_key, per_number.concurrent_calls, Reason.NUMBER_CONCURRENT)
+            or self._rate(asn_key, in_asn.calls_per_second, Reason.ASN_RATE, now)
+            or self._count(asn_key, in_asn.concurrent_calls, Reason.ASN_CONCURRENT)
+            or self._rate(to_key, to.calls_per_second, Reason.DESTINATION_RATE, now)
+            or self._count(to_key, to.concurrent_calls, Reason.DESTINATION_CONCURRENT)
+            or self._hour(to_key, to.calls_per_hour, now)
+            or sequential
+            or self._short(customer.id, limits, now)
+            or self._burst(facts, limits, per_asn, now)
+        )
+        pairs = ((number_key, per_number), (asn_key, in_asn), (to_key, to))
+        return Admission(excess, tuple(key for key, share in pairs if share.concurrent_calls is not None))
 
     def _count_customer(self, customer: str, limits: CallLimits, active: int) -> Excess | None:
         most = limits.concurrent_calls
@@ -133,13 +169,16 @@ class CallLimiter:
             return None
         return Excess(Reason.CONCURRENT_CALLS, f"{customer} has {active} calls up, its limit", RETRY_CONCURRENT_S)
 
-    def _rate(self, key: Key, rate: float | None, reason: Reason, now: Monotonic) -> Excess | None:
+    def _rate(
+        self, key: Key, rate: float | None, reason: Reason, now: Monotonic, per_minute: int = 0, why: str = ""
+    ) -> Excess | None:
         if rate is None:
             return None
-        depth = max(rate, 1.0)
+        depth = float(per_minute) or max(rate, 1.0)
         wait_s = self._buckets.wait_s(key, rate, depth, now)
         if wait_s:
-            return Excess(reason, f"more than {rate:g} calls a second {_of(key)}", math.ceil(wait_s))
+            pace = f"{per_minute} a minute" if per_minute else f"{rate:g} a second"
+            return Excess(reason, f"more than {pace} {_of(key)}{why}", math.ceil(wait_s))
         self._charges.append((key, rate, depth))
         return None
 
@@ -160,9 +199,44 @@ class CallLimiter:
         while times and times[0] <= now - _HOUR_S:
             times.popleft()
         if len(times) < most:
+            self._hour_charges.append(key)
             return None
         wait_s = math.ceil(times[len(times) - most] + _HOUR_S - now)
         return Excess(Reason.DESTINATION_HOUR, f"{len(times)} calls in an hour {_of(key)}", max(1, wait_s))
+
+    def _sequence(self, caller: Key, called: E164 | None, limits: CallLimits, now: Monotonic) -> Excess | None:
+        most = limits.sequence
+        if most is None or called is None:
+            return None
+        run = self._sequences.observe(caller, called, most, now)
+        if run.numbers <= most.numbers:
+            return None
+        text = f"{run.numbers} numbers that follow one another were called {_of(caller)}"
+        return Excess(Reason.SEQUENTIAL_CALLS, text, max(1, math.ceil(run.at + most.within_s - now)))
+
+    def _short(self, customer: str, limits: CallLimits, now: Monotonic) -> Excess | None:
+        most = limits.short_calls
+        if most is None:
+            return None
+        seen = self._short_calls.get(customer)
+        if seen is None or seen.limits != most:
+            seen = self._short_calls[customer] = ShortCalls(most)
+        why = seen.excess(now)
+        if not why:
+            return None
+        return self._rate(("short_calls", customer, 0), most.slowed_to, Reason.SHORT_CALLS, now, why=f": {why}")
+
+    def _burst(self, facts: CallFacts, limits: CallLimits, per_asn: AsnLimits, now: Monotonic) -> Excess | None:
+        source: Key = ("source", facts.source.address.host, 0)
+        asn: Key = ("asn", "", int(facts.source.origin.asn))
+        for key, most in ((source, limits.spoofing), (asn, per_asn.spoofing)):
+            if most is not None and self._bursts.is_on(key, most, now):
+                slow_key = (f"slowed_{key[0]}", *key[1:])
+                why = f": {most.refusals} or more spoofed attempts in {most.window_s:g} s"
+                excess = self._rate(slow_key, most.slowed_to, Reason.SPOOF_BURST, now, why=why)
+                if excess is not None:
+                    return excess
+        return None
 
 
 def calling_number(facts: CallFacts) -> E164 | None:
@@ -176,8 +250,12 @@ def _of(key: Key) -> str:
     match kind:
         case "number":
             return f"from {format_e164(E164(number))}"
-        case "asn":
+        case "asn" | "slowed_asn":
             return f"from AS {number}"
+        case "called":
+            return f"to {format_e164(E164(number))}"
+        case "slowed_source":
+            return f"from {customer}"
         case "destination":
             return f"of {customer} to +{number}"
         case _:

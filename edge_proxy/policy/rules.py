@@ -12,7 +12,7 @@ from edge_proxy.addr import E164
 from edge_proxy.numbers.e164 import DialPlan, Reading, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
-from edge_proxy.policy.call_limits import NO_SHARE, Share
+from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.number_lists import NumberLists
 from edge_proxy.policy.parties import Customer, Mode, Trunk
@@ -31,7 +31,7 @@ class Rulebook:
     fallback_emergency: EmergencyPlan
     """For sources that no customer's country is known for."""
     refuses_unknown_ip_origin: bool = False
-    per_asn: Share = NO_SHARE
+    per_asn: AsnLimits = NO_ASN_LIMITS
     """What each source AS on the customers' side is held to."""
     mode: Mode = Mode.ENFORCE
     """The whole node's: in monitor mode sources that belong to nobody pass too."""

@@ -58,6 +58,11 @@ class Reason(StrEnum):
     INVALID_CALLER = "invalid_caller"
     INVALID_CALLED = "invalid_called"
     CALLER_IS_CALLED = "caller_is_called"
+    CALLED_NUMBER_RATE = "called_number_rate"
+    SEQUENTIAL_CALLS = "sequential_calls"
+    SHORT_CALLS = "short_calls"
+    SPOOF_BURST = "spoof_burst"
+    MESSAGE_RATE = "message_rate"
 
 
 class IpOrigin(StrEnum):
@@ -111,6 +116,11 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.INVALID_CALLER: 403,
     Reason.INVALID_CALLED: 404,
     Reason.CALLER_IS_CALLED: 403,
+    Reason.CALLED_NUMBER_RATE: 503,
+    Reason.SEQUENTIAL_CALLS: 503,
+    Reason.SHORT_CALLS: 503,
+    Reason.SPOOF_BURST: 503,
+    Reason.MESSAGE_RATE: 503,
 }
 """The SIP status of each refusal."""
 

@@ -7,7 +7,7 @@ import pytest
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import parse_settings
 from edge_proxy.config.document import ConfigErrors
-from edge_proxy.policy.call_limits import NO_SHARE, CallLimits, DestinationLimits, Share
+from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits, CallLimits, DestinationLimits, Share
 from tests.kit.playbook import CONFIG
 
 NUMBERS = 'numbers: ["+12025550100-+12025550199"]'
@@ -30,9 +30,9 @@ def test_limits_reach_the_snapshot() -> None:
     assert limits.per_number == Share(None, 3)
     assert limits.destinations == (DestinationLimits("8821", 0.5), DestinationLimits("882", calls_per_hour=5))
     assert limits.has_details
-    assert book.per_asn == Share(10)
+    assert book.per_asn == AsnLimits(Share(10))
     assert book.customers[1].limits == CallLimits()
-    assert compile_snapshot(parse_settings(with_limits("{}"), "test.yaml")).rulebook.per_asn is NO_SHARE
+    assert compile_snapshot(parse_settings(with_limits("{}"), "test.yaml")).rulebook.per_asn is NO_ASN_LIMITS
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from edge_proxy.addr import E164, UNKNOWN_ASN, Address, Asn, Monotonic, Side, Transport
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
-from edge_proxy.policy.call_limits import NO_SHARE, CallLimits, DestinationLimits, Share
+from edge_proxy.policy.behaviour import ShortCalls
+from edge_proxy.policy.call_limits import NO_ASN_LIMITS, NO_SHARE, AsnLimits, CallLimits, DestinationLimits, Share
 from edge_proxy.policy.facts import CallFacts, extract_facts
 from edge_proxy.policy.limits import CallLimiter, Excess
 from edge_proxy.policy.parties import Customer, Origin, Source
@@ -49,9 +50,10 @@ class World:
 
     def __init__(self, limits: CallLimits, per_asn: Share = NO_SHARE, **bounds: int) -> None:
         self.held: dict[Key, int] = {}
-        self.limiter = CallLimiter(self.held, **bounds)
+        self.short_calls: dict[str, ShortCalls] = {}
+        self.limiter = CallLimiter(self.held, self.short_calls, **bounds)
         self.limits = limits
-        self.per_asn = per_asn
+        self.per_asn = NO_ASN_LIMITS if per_asn is NO_SHARE else AsnLimits(per_asn)
         self.ups: list[tuple[Key, ...]] = []
 
     def ask(self, now: float = 0.0, /, *, active: int = 0, called: int = 13105550199, **shown: object) -> Excess | None:
@@ -164,7 +166,7 @@ def test_withheld_from_counts_as_the_asserted_number() -> None:
     source = facts(world.limits).source
     read = extract_facts(parse_message(shown, Limits()), source, parse_uri(b"sip:x@y"), dial_plan("US"))
     for expected in (None, Reason.NUMBER_RATE):
-        excess = world.limiter.admit(read, who, None, 0, NO_SHARE, Monotonic(0)).excess
+        excess = world.limiter.admit(read, who, None, 0, NO_ASN_LIMITS, Monotonic(0)).excess
         assert (excess and excess.reason) is expected
     assert world.reason() is Reason.NUMBER_RATE
 
@@ -229,5 +231,5 @@ def test_rate_is_never_passed_over_any_span(rate: float, gaps: list[float]) -> N
     read, who = facts(world.limits), customer(world.limits)
     for gap in gaps:
         now += gap
-        passed += world.limiter.admit(read, who, None, 0, NO_SHARE, Monotonic(now)).excess is None
+        passed += world.limiter.admit(read, who, None, 0, NO_ASN_LIMITS, Monotonic(now)).excess is None
     assert passed <= math.floor(now * rate + max(rate, 1.0) + 1e-6)

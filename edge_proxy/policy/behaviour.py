@@ -1,0 +1,135 @@
+"""What attempts and calls look like over time: runs of called numbers, short calls, bursts of spoofing.
+
+Each watch is told what happens and asked what it has seen; time is passed in. What they have seen is no charge: it
+counts for refused attempts too, or else who is refused could go on as before. The tables are bounded, and at the bound
+the entry that was touched longest ago goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from edge_proxy.addr import E164, Monotonic
+from edge_proxy.policy.call_limits import SequenceLimits, ShortCallLimits, SpoofLimits
+from edge_proxy.policy.token_buckets import Key
+from edge_proxy.policy.verdict import Reason
+
+MOST_CALLERS: Final = 16_384
+MOST_SOURCES: Final = 1024
+_SLOTS: Final = 60
+
+SPOOFING: Final = frozenset(
+    {
+        Reason.FROM_NOT_OWNED,
+        Reason.PAI_NOT_OWNED,
+        Reason.PPI_NOT_OWNED,
+        Reason.RPID_NOT_OWNED,
+        Reason.PASSPORT_NOT_OWNED,
+        Reason.TOO_MANY_IDENTITIES,
+    }
+)
+"""The refusals that say: somebody claims to be who he is not."""
+
+
+class Run(NamedTuple):
+    """Numbers that follow one another, called from one number: the last one, how many, up or down, and since when."""
+
+    last: E164
+    numbers: int
+    step: int
+    at: Monotonic
+
+
+class Sequences:
+    """The runs of called numbers, by who calls."""
+
+    __slots__ = ("_most", "_runs")
+
+    def __init__(self, most: int = MOST_CALLERS) -> None:
+        self._runs: dict[Key, Run] = {}
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def observe(self, caller: Key, called: E164, limits: SequenceLimits, now: Monotonic) -> Run:
+        """The run that this attempt belongs to. Calling the same number again neither breaks it nor prolongs it."""
+        run = self._runs.pop(caller, None)
+        if run is None and len(self._runs) >= self._most:
+            del self._runs[next(iter(self._runs))]
+        step = 0 if run is None else called - run.last
+        if run is None or abs(step) > 1 or now - run.at > limits.within_s:
+            run = Run(called, 1, 0, now)
+        elif step:
+            run = Run(called, run.numbers + 1 if run.step in {0, step} else 2, step, now)
+        self._runs[caller] = run
+        return run
+
+
+class ShortCalls:
+    """The answered calls of one customer that ended within the window, which moves on by a sixtieth of itself."""
+
+    __slots__ = ("_answered", "_short", "_slots", "limits")
+
+    def __init__(self, limits: ShortCallLimits) -> None:
+        self.limits = limits
+        self._slots: deque[list[int]] = deque()
+        self._answered = 0
+        self._short = 0
+
+    def observe(self, duration_s: float, now: Monotonic) -> None:
+        """An answered call is over."""
+        self._forget(now)
+        slot = int(now / self.limits.window_s * _SLOTS)
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append([slot, 0, 0])
+        is_short = duration_s < self.limits.shorter_than_s
+        self._slots[-1][1] += 1
+        self._slots[-1][2] += is_short
+        self._answered += 1
+        self._short += is_short
+
+    def excess(self, now: Monotonic) -> str:
+        """What is too much of it, in words; "" while it is not."""
+        self._forget(now)
+        limits = self.limits
+        if self._short < limits.calls or self._short * 100 < limits.percent * self._answered:
+            return ""
+        return f"{self._short} of {self._answered} answered calls took less than {limits.shorter_than_s:g} s"
+
+    def _forget(self, now: Monotonic) -> None:
+        oldest = int(now / self.limits.window_s * _SLOTS) - _SLOTS
+        slots = self._slots
+        while slots and slots[0][0] <= oldest:
+            _, answered, short = slots.popleft()
+            self._answered -= answered
+            self._short -= short
+
+
+class SpoofBursts:
+    """When each source address and each source AS was last refused for who it claimed to be."""
+
+    __slots__ = ("_most", "_times")
+
+    def __init__(self, most: int = MOST_SOURCES) -> None:
+        self._times: dict[Key, deque[Monotonic]] = {}
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def observe(self, source: Key, limits: SpoofLimits, now: Monotonic) -> None:
+        """It was refused again."""
+        times = self._times.pop(source, None)
+        if times is None and len(self._times) >= self._most:
+            del self._times[next(iter(self._times))]
+        if times is None or times.maxlen != limits.refusals:
+            times = deque(times or (), limits.refusals)
+        times.append(now)
+        self._times[source] = times
+
+    def is_on(self, source: Key, limits: SpoofLimits, now: Monotonic) -> bool:
+        """Whether there were as many refusals within the window as are too many."""
+        times = self._times.get(source)
+        return times is not None and len(times) >= limits.refusals and times[-limits.refusals] > now - limits.window_s
