@@ -38,7 +38,6 @@ from edge_proxy.numbers.validity import national_lengths
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Access
 from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
-from edge_proxy.policy.identity_policy import IdentityPolicy
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rollout import DEFAULT_MODES, Rollout, RuleMode
 from edge_proxy.policy.rules import Rulebook
@@ -71,6 +70,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     owned = _load_ownership(settings, now, digest.update, errors)
     lists = load_lists(settings, now, digest.update, errors)
     realm = _realm(settings, digest.update, errors)
+    if owned is not None:
+        _check_main_numbers(settings, owned.ownership, errors)
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     national_lengths()  # read now, not with the first call
@@ -82,8 +83,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             emergency=emergency_plan(customer.country),
             mode=Mode(customer.mode),
             limits=customer.limits.compiled,
-            identity=_identity(customer),
             access=_access(customer),
+            identity=customer.identity,
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -102,7 +103,14 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         version=digest.hexdigest()[:_HASH_CHARS],
         rulebook=rulebook,
         trunks=tuple(
-            Trunk(ordinal, trunk.id, trunk.committed_rate_bps or 0, trunk.hide_topology, Mode(trunk.mode))
+            Trunk(
+                ordinal,
+                trunk.id,
+                trunk.committed_rate_bps or 0,
+                trunk.hide_topology,
+                Mode(trunk.mode),
+                trunk.trusted_identity,
+            )
             for ordinal, trunk in enumerate(settings.trunks)
         ),
         customer_targets=customer_targets,
@@ -226,16 +234,19 @@ def _targets(
                 _probe(owner.probe),
                 trunk,
                 hides_topology=isinstance(owner, TrunkSettings) and owner.hide_topology,
+                trusts_identity=owner.trusted_identity,
                 controls_overload=owner.overload_control,
             )
         )
     return tuple(compiled)
 
 
-def _identity(customer: CustomerSettings) -> IdentityPolicy:
-    return IdentityPolicy(
-        allows_forwarded=customer.forwarded_calls == "allow", allows_anonymous=customer.anonymous == "allow"
-    )
+def _check_main_numbers(settings: Settings, ownership: OwnershipIndex, errors: list[ConfigError]) -> None:
+    for ordinal, customer in enumerate(settings.customers):
+        number = customer.identity.main_number
+        if number is not None and ownership.owner_of(number) != ordinal:
+            text = f"{customer.main_number} is no number of {customer.id}; write one that is"
+            errors.append(settings_error(settings, f"customers[{ordinal}].main_number", text))
 
 
 def _probe(probe: ProbeSettings) -> Probe | None:

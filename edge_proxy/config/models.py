@@ -26,6 +26,7 @@ from edge_proxy.config.endpoints import (
     parse_nameserver,
     parse_target,
 )
+from edge_proxy.config.identity import IdentitySettings
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
 from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof
@@ -252,7 +253,7 @@ class OverloadSettings(Section):
     delay_ms: int = Field(default=50, ge=0, le=10_000)
 
 
-class CustomerSettings(Section):
+class CustomerSettings(IdentitySettings):
     id: Token = Field(examples=["acme"])
     sources: list[Prefix] = Field(default=[], examples=['["192.0.2.0/28"]'])
     credentials: list[CredentialSettings] = Field(default=[], examples=["[{username: a, password_file: a.txt}]"])
@@ -264,8 +265,6 @@ class CustomerSettings(Section):
     country: Annotated[str, AfterValidator(_checked_region)] = Field(examples=["US"])
     numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
     limits: LimitsSettings = LimitsSettings()
-    anonymous: Literal["allow", "reject"] = "allow"
-    forwarded_calls: Literal["allow", "reject"] = "reject"
     mode: Literal["enforce", "monitor"] = "enforce"
 
     @property
@@ -293,6 +292,7 @@ class TrunkSettings(Section):
     committed_rate_bps: int | None = Field(default=None, ge=1, le=10**15)
     hide_topology: bool = False
     mode: Literal["enforce", "monitor"] = "enforce"
+    trusted_identity: bool = True
     probe: ProbeSettings = ProbeSettings()
     overload_control: bool = False
 

@@ -18,11 +18,13 @@ from edge_proxy.pipeline.aliases import Alias, alias_of
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
+from edge_proxy.pipeline.identity_border import attempt_identity, dialog_identity
 from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
-from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record, show_id
+from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record
+from edge_proxy.pipeline.refusing import refuse, warning_line
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
@@ -39,7 +41,7 @@ from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
-from edge_proxy.sip.serializer import build_response, quote, replace_first_value
+from edge_proxy.sip.serializer import build_response, replace_first_value
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
@@ -245,7 +247,8 @@ class Pipeline:
         if message.via is None or message.method == grammar.METHOD_ACK:
             return Disposition.DROPPED, Cause.UNANSWERABLE
         self._stamp(message, source)
-        warning = self._warning(str(error) + (f" at byte {error.offset}" if error.offset >= 0 else ""))
+        where = f" at byte {error.offset}" if error.offset >= 0 else ""
+        warning = warning_line(self.settings.node, f"{error}{where}")
         phrase = f"Bad Request ({error.args[0]})" if error.sip_status == 400 else ""
         self._answer(message, source, listener, error.sip_status, phrase=phrase, extra=[warning])
         return Disposition.ANSWERED, Cause.MALFORMED
@@ -275,7 +278,7 @@ class Pipeline:
                 if routed.called.scheme not in grammar.SUPPORTED_SCHEMES:
                     refusal = 416, Cause.UNSUPPORTED_SCHEME, []
         except RemoteProtocolError as error:
-            refusal = error.sip_status, Cause.MALFORMED, [self._warning(str(error))]
+            refusal = error.sip_status, Cause.MALFORMED, [warning_line(self.settings.node, str(error))]
         if refusal is not None or routed is None:
             status, cause, extra = refusal or (400, Cause.MALFORMED, [])
             if method == grammar.METHOD_ACK:
@@ -435,6 +438,7 @@ class Pipeline:
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
+        message = dialog_identity(message, source, listener, hops, self._peers, self.snapshot.rulebook)
         context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing)
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.
@@ -482,7 +486,8 @@ class Pipeline:
         server = self._open_server(message, key, source, listener)
         verdict = attempt.verdict
         if not verdict.passes:
-            self._refuse(server, message, attempt, key, now)
+            data = refuse(message, attempt, self.settings.node, self._tag(key))
+            self.layer.respond(server, verdict.status, data, now)
             return Disposition.ANSWERED, Cause.REFUSED
         is_invite = message.method == grammar.METHOD_INVITE
         if is_invite and not verdict.is_emergency and is_too_short(message):
@@ -508,6 +513,8 @@ class Pipeline:
         crossing: Inward | None = None
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
             crossing = self._veil.accept_request(message, listener)
+        if not verdict.is_emergency:
+            message = attempt_identity(message, peer.origin, hops[0].listener)
         context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
@@ -532,23 +539,6 @@ class Pipeline:
         ending = self.calls.end(call, EndCause.REJECTED, Party.PROXY, status, now, self._wall(now))
         if ending is not None:
             self._records.append(ending)
-
-    def _refuse(
-        self,
-        server: ServerTransaction[ForwardContext],
-        message: Message,
-        attempt: Attempt,
-        key: bytes,
-        now: Monotonic,
-    ) -> None:
-        verdict = attempt.verdict
-        reason = f"Reason: SIP;cause={verdict.status};text={quote(verdict.reason)}".encode()
-        warning = self._warning(f"{verdict.text}; ref {show_id(attempt.evidence_id)}")
-        extra = [reason, warning]
-        if verdict.retry_after_s:
-            extra.append(b"Retry-After: %d" % verdict.retry_after_s)
-        data = build_response(message, verdict.status, to_tag=self._tag(key), extra=extra)
-        self.layer.respond(server, verdict.status, data, now)
 
     def _answer(
         self,
@@ -579,9 +569,6 @@ class Pipeline:
 
     def _tag(self, seed: bytes) -> bytes:
         return hashlib.blake2b(seed, key=self.settings.secret, digest_size=8).hexdigest().encode()
-
-    def _warning(self, text: str) -> bytes:
-        return f"Warning: 399 {self.settings.node} {quote(text[:240])}".encode()
 
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)

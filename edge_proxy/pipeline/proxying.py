@@ -25,6 +25,7 @@ from edge_proxy.routing.forward import (
     turn_into_500,
     via_line,
 )
+from edge_proxy.routing.identity import concealed
 from edge_proxy.routing.topology import Crossing, Inward, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
@@ -258,6 +259,8 @@ class Proxy:
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
         uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
+        if not hop.trusts_identity and not (context.call and context.call.attempt.verdict.is_emergency):
+            request = concealed(request)
         added: Sequence[bytes] = () if context.record is None else context.record.lines(hop.listener)
         if hop.veiled_caller is not None:
             request, added, context.crossing = self._veil.hide_request(

@@ -32,7 +32,16 @@ _TRUNKS: Final = -1
 class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 
-    __slots__ = ("address", "for_large", "gives_feedback", "listener", "renames_uri", "target", "veiled_caller")
+    __slots__ = (
+        "address",
+        "for_large",
+        "gives_feedback",
+        "listener",
+        "renames_uri",
+        "target",
+        "trusts_identity",
+        "veiled_caller",
+    )
 
     def __init__(
         self,
@@ -56,6 +65,8 @@ class Hop:
         """Who began the dialog, where the hop must not see what lies behind us (see topology.py); None: it may."""
         self.gives_feedback = gives_feedback
         """Our Via asks for its load, and its responses may say so (RFC 7339)."""
+        self.trusts_identity = target is None or target.trusts_identity
+        """What the caller asserts may reach it even if the caller wants it private (RFC 3325 §7)."""
 
     def by(self, listener: Listener) -> Hop:
         """The same place by another way, which is then the only one."""

@@ -46,6 +46,8 @@ class Trunk:
     """What lies behind us on the customers' side does not reach it."""
     mode: Mode = Mode.ENFORCE
     """For calls that come from it."""
+    trusted_identity: bool = True
+    """It is part of the trust domain of RFC 3325: what it asserts is believed, what is private reaches it."""
 
 
 @dataclass(frozen=True, slots=True)

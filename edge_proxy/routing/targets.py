@@ -43,6 +43,8 @@ class Target:
     """The id of the trunk it belongs to; "" for a customer's."""
     hides_topology: bool = False
     """What lies behind us on the customers' side does not reach it (see topology.py)."""
+    trusts_identity: bool = True
+    """It is in the trust domain of RFC 3325: an asserted identity reaches it also when the caller wants privacy."""
     controls_overload: bool = False
     """It is asked to say when it wants fewer new requests, and gets fewer then (RFC 7339)."""
 

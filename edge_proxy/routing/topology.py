@@ -22,7 +22,7 @@ from edge_proxy.routing.forward import VEIL_PARAM, Routed, route_onwards
 from edge_proxy.routing.sealing import Purpose, Seal
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import split_list
-from edge_proxy.sip.message import Message, line_value
+from edge_proxy.sip.message import Message, line_value, with_lines
 from edge_proxy.sip.serializer import join_message
 from edge_proxy.sip.uri import parse_uri
 
@@ -207,7 +207,7 @@ class TopologyVeil:
             for kind in (grammar.FROM, grammar.TO):
                 put[kind] = [hosts.without_hosts(_with_uri_host(request, kind, self.host), secret, self.host)]
         lines, kinds = self.hidden(request, put, secret, egress, request.call_id)
-        hidden = _with_lines(request, lines, kinds)
+        hidden = with_lines(request, lines, kinds)
         if not added:
             return Hidden(hidden, (), Outward(self, request, (), b"", secret))
         sealed = self.seal_behind(Behind(near, far, recorded), request.call_id)
@@ -249,7 +249,7 @@ class TopologyVeil:
         except RemoteProtocolError:
             return None
         lines, kinds = _replaced(request, put)
-        opened_request = _with_lines(request, lines, kinds)
+        opened_request = with_lines(request, lines, kinds)
         opened_request.call_id = call_id
         secret = {hosts.host_of(contact), *hosts.hosts_in_addresses(behind.routes)}
         return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, secret))
@@ -392,25 +392,3 @@ def _replaced(message: Message, put: Lines) -> tuple[list[bytes], list[int]]:
             lines.extend(instead)
             kinds.extend([kind] * len(instead))
     return lines, kinds
-
-
-def _with_lines(message: Message, lines: list[bytes], kinds: list[int]) -> Message:
-    """The same message with other header lines; what was read of it stays as it was read."""
-    copy = Message(message.start_line, message.size)
-    copy.lines = lines
-    copy.kinds = kinds
-    for index, kind in enumerate(kinds):
-        if kind and copy.first[kind] < 0:
-            copy.first[kind] = index
-    copy.body = message.body
-    copy.method = message.method
-    copy.uri = message.uri
-    copy.status = message.status
-    copy.reason = message.reason
-    copy.via = message.via
-    copy.call_id = message.call_id
-    copy.cseq = message.cseq
-    copy.from_tag = message.from_tag
-    copy.to_tag = message.to_tag
-    copy.max_forwards = message.max_forwards
-    return copy

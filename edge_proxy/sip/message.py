@@ -109,3 +109,25 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<Message {self.start_line[:60]!r} {len(self.lines)} headers, body {len(self.body)}>"
+
+
+def with_lines(message: Message, lines: list[bytes], kinds: list[int]) -> Message:
+    """The same message with other header lines; what was read of it stays as it was read."""
+    copy = Message(message.start_line, message.size)
+    copy.lines = lines
+    copy.kinds = kinds
+    for index, kind in enumerate(kinds):
+        if kind and copy.first[kind] < 0:
+            copy.first[kind] = index
+    copy.body = message.body
+    copy.method = message.method
+    copy.uri = message.uri
+    copy.status = message.status
+    copy.reason = message.reason
+    copy.via = message.via
+    copy.call_id = message.call_id
+    copy.cseq = message.cseq
+    copy.from_tag = message.from_tag
+    copy.to_tag = message.to_tag
+    copy.max_forwards = message.max_forwards
+    return copy

@@ -1,0 +1,82 @@
+"""Which identity a request goes on with, by whose it is and who gets it (RFC 3325 §5 to §7): parties to header lines.
+
+routing/identity.py makes the changes; here is decided which. Emergency calls are not brought here: what they say of the
+caller is what the emergency centre calls back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_proxy.addr import Address, Listener
+from edge_proxy.numbers.e164 import format_e164
+from edge_proxy.pipeline.peers import Peers
+from edge_proxy.pipeline.target_book import Hop
+from edge_proxy.policy.claims import listed_claims
+from edge_proxy.policy.identity_policy import AssertedIdentity
+from edge_proxy.policy.parties import Customer, Origin
+from edge_proxy.policy.rules import Rulebook
+from edge_proxy.routing.identity import asks_for_concealment, with_identity
+from edge_proxy.sip import grammar
+from edge_proxy.sip.message import Message
+
+
+def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Message:
+    """A request that begins something, and was let through, as it goes on towards `egress`."""
+    customer = origin.customer
+    if customer is None:
+        return _from_elsewhere(message, origin)
+    policy = customer.identity
+    asserts = b"" if policy.asserted is not AssertedIdentity.REPLACE else _main_number(customer, egress)
+    return with_identity(
+        message, is_trusted=policy.is_trusted, keeps=policy.asserted is AssertedIdentity.KEEP, asserts=asserts
+    )
+
+
+def dialog_identity(
+    message: Message, source: Address, listener: Listener, hops: Sequence[Hop], peers: Peers, book: Rulebook
+) -> Message:
+    """A request inside a dialog as it goes on to one of `hops`, which are told whether they may see what is private.
+
+    No rule judged it, so that what a customer asserts goes on only where all of it is the customer's own.
+    """
+    first = message.first
+    if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
+        return message
+    if asks_for_concealment(message):
+        for hop in hops:
+            hop.trusts_identity = _is_trusted(peers.find(hop.address.host, listener.side.other).origin)
+    origin = peers.find(source.host, listener.side).origin
+    customer = origin.customer
+    if customer is None:
+        return _from_elsewhere(message, origin)
+    policy = customer.identity
+    asserts = b""
+    keeps = False
+    if first[grammar.P_ASSERTED_IDENTITY] >= 0 and policy.asserted is not AssertedIdentity.STRIP:
+        claims, has_excess = listed_claims(message, grammar.P_ASSERTED_IDENTITY, customer.plan)
+        if not has_excess and all(book.owner(claim.number) is customer for claim in claims):
+            keeps = policy.asserted is AssertedIdentity.KEEP
+            asserts = b"" if keeps else _main_number(customer, hops[0].listener)
+    return with_identity(message, is_trusted=policy.is_trusted, keeps=keeps, asserts=asserts)
+
+
+def _is_trusted(origin: Origin) -> bool:
+    if origin.customer is not None:
+        return origin.customer.identity.is_trusted
+    return origin.trunk is not None and origin.trunk.trusted_identity
+
+
+def _from_elsewhere(message: Message, origin: Origin) -> Message:
+    """From a trunk; or from nobody we know, and then it only came so far because nothing is refused (monitor mode)."""
+    is_trusted = _is_trusted(origin)
+    return with_identity(message, is_trusted=is_trusted, keeps=is_trusted)
+
+
+def _main_number(customer: Customer, egress: Listener) -> bytes:
+    number = customer.identity.main_number
+    if number is None:
+        return b""
+    host = egress.advertised.host
+    host = f"[{host}]" if ":" in host else host
+    return f"P-Asserted-Identity: <sip:{format_e164(number)}@{host};user=phone>".encode()

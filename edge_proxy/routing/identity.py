@@ -1,0 +1,120 @@
+"""Change the identity headers of a request as it crosses a border of trust (RFC 3325 §5 to §7, RFC 5876 §4.5).
+
+P-Preferred-Identity ends here, what an untrusted sender asserts is kept, cleaned, replaced or taken out, and what is
+asserted does not reach an untrusted peer when the caller asks for privacy. From is never touched: a dialog hangs on it.
+A request of which nothing is to be changed is returned as the same object, and so leaves byte for byte as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import parse_name_addr, split_list
+from edge_proxy.sip.message import Message, line_value, with_lines
+from edge_proxy.sip.uri import parse_uri
+
+_ONE_PLAIN_VALUE: Final = re.compile(rb"[^\",<>:]*+<?+[ \t]*+(?:sips?|tel):[^,]*+", re.IGNORECASE)
+_QUOTED_OR_PARAM: Final = re.compile(
+    rb'"(?:[^"\\]|\\.)*+"|;[ \t]*+([^;=<>@?,"\s]++)(?:[ \t]*+=[ \t]*+[^;<>@?,"\s]*+)?+', re.DOTALL
+)
+_ASSERTED: Final = frozenset({grammar.P_ASSERTED_IDENTITY})
+_SHOWS_THE_CALLER: Final = frozenset({grammar.P_ASSERTED_IDENTITY, grammar.REMOTE_PARTY_ID})
+
+
+def with_identity(message: Message, *, is_trusted: bool, keeps: bool, asserts: bytes = b"") -> Message:
+    """The request with what may go on of the identity that its sender gave it.
+
+    Not `keeps`: nothing that it asserts. `asserts`: the header line that stands there instead. Of what is kept,
+    values that RFC 5876 §4.5 tells to ignore are left out, and `verstat` too unless the sender `is_trusted`.
+    """
+    first = message.first
+    has_asserted = first[grammar.P_ASSERTED_IDENTITY] >= 0
+    if not has_asserted and first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts:
+        return message
+    kept = _kept_values(message) if keeps and has_asserted else None
+    lines: list[bytes] = []
+    kinds: list[int] = []
+    is_changed = False
+    place = -1
+    for line, kind in zip(message.lines, message.kinds, strict=True):
+        if kind == grammar.P_PREFERRED_IDENTITY:
+            is_changed = True
+            continue
+        if kind == grammar.P_ASSERTED_IDENTITY:
+            if place < 0:
+                place = len(lines)
+            if not keeps or kept is not None:
+                is_changed = True
+                continue
+            if not is_trusted and (clean := without_verstat(line)) != line:
+                is_changed = True
+                line = clean
+        lines.append(line)
+        kinds.append(kind)
+    instead = asserts
+    if kept:
+        instead = b"P-Asserted-Identity: " + b", ".join(kept)
+        instead = instead if is_trusted else without_verstat(instead)
+    if instead:
+        is_changed = True
+        place = len(lines) if place < 0 else place
+        lines.insert(place, instead)
+        kinds.insert(place, grammar.P_ASSERTED_IDENTITY)
+    return with_lines(message, lines, kinds) if is_changed else message
+
+
+def concealed(message: Message) -> Message:
+    """The request as an untrusted peer may see it: without what is asserted, if the caller asks for that (§7)."""
+    if not asks_for_concealment(message):
+        return message
+    pairs = [
+        (line, kind) for line, kind in zip(message.lines, message.kinds, strict=True) if kind not in _SHOWS_THE_CALLER
+    ]
+    return with_lines(message, [line for line, _ in pairs], [kind for _, kind in pairs])
+
+
+def asks_for_concealment(message: Message) -> bool:
+    """Whether it asserts an identity and has `id` among its Privacy values (RFC 3325 §9.3)."""
+    if message.first[grammar.PRIVACY] < 0:
+        return False
+    if all(message.first[kind] < 0 for kind in _SHOWS_THE_CALLER):
+        return False
+    values = b";".join(message.values(grammar.PRIVACY)).replace(b",", b";").lower()
+    return any(value.strip(b" \t") == b"id" for value in values.split(b";"))
+
+
+def without_verstat(line: bytes) -> bytes:
+    """The line without `verstat` parameters: whether a number was verified is for a trusted network to say
+    (3GPP TS 24.229 §7.2A.20)."""
+    if b"verstat" not in line.lower() and b"%" not in line:
+        return line
+    return _QUOTED_OR_PARAM.sub(_unless_verstat, line)
+
+
+def _unless_verstat(match: re.Match[bytes]) -> bytes:
+    name = match[1]
+    return b"" if name is not None and unquote_to_bytes(name).lower() == b"verstat" else match[0]
+
+
+def _kept_values(message: Message) -> list[bytes] | None:
+    """The values that count (RFC 5876 §4.5): one sip or sips URI and one tel URI, the first of each. None: all do."""
+    index = message.first[grammar.P_ASSERTED_IDENTITY]
+    is_only_line = message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1
+    if is_only_line and _ONE_PLAIN_VALUE.fullmatch(line_value(message.lines[index])):
+        return None
+    values = [piece for value in message.values(grammar.P_ASSERTED_IDENTITY) for piece in split_list(value)]
+    kept: list[bytes] = []
+    seen: set[str] = set()
+    for value in values:
+        try:
+            scheme = parse_uri(parse_name_addr(value, "P-Asserted-Identity").uri).scheme.removesuffix("s")
+        except RemoteProtocolError:
+            scheme = ""  # no URI: not one that counts
+        if scheme in {"sip", "tel"} and scheme not in seen:
+            seen.add(scheme)
+            kept.append(value)
+    return None if len(kept) == len(values) else kept

@@ -1,0 +1,141 @@
+"""Identity headers as they leave in whole conversations: RFC 3325's border of trust, both ways and inside a dialog."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.policy.verdict import Reason
+from tests.kit.messages import FOREIGN, OWNED, invite, invite_from_carrier, value, values
+from tests.kit.playbook import Playbook, make_snapshot
+
+SECOND = "+12025550101"
+ACME = 'id: acme\n    sources: ["198.51.100.10/32"]'
+TRUNK = "    probe: {interval_s: 0}"
+PAI, PPI, RPID = "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID"
+
+
+def customer_with(policy: str) -> Snapshot:
+    return make_snapshot(old=ACME, new=f"{ACME}\n    {policy}")
+
+
+def trunk_with(policy: str) -> Snapshot:
+    return make_snapshot(old=TRUNK, new=f"{TRUNK}\n    {policy}")
+
+
+def from_carrier(*lines: str) -> bytes:
+    extra = "".join(f"{line}\r\n" for line in lines).encode()
+    return invite_from_carrier().replace(b"Content-Length", extra + b"Content-Length")
+
+
+def test_plain_call_leaves_with_the_identity_lines_it_came_with() -> None:
+    """Folds, blanks and spelling included."""
+    play = Playbook()
+    odd = f'p-asserted-identity :"Al;verstat=x"\r\n <sip:{OWNED}@x> ,<tel:{SECOND}>'
+    play.customer.sends(invite(odd, "Privacy:  none", f"Remote-Party-ID: <tel:{OWNED}>;screen=yes")).gets(100)
+    left = play.carrier.gets("INVITE")
+    for line in (odd, "Privacy:  none", f"Remote-Party-ID: <tel:{OWNED}>;screen=yes"):
+        assert f"\r\n{line}\r\n".encode() in left
+
+
+def test_hint_and_verstat_of_a_customer_do_not_leave() -> None:
+    """P-Preferred-Identity is for us; whether a number was verified is not the customer's to say. From stays."""
+    play = Playbook()
+    from_ = f"<sip:{OWNED};verstat=TN-Validation-Passed@x>;tag=a"
+    asserted = f"{PAI}: <sip:{OWNED}@x;verstat=TN-Validation-Passed;user=phone>"
+    sent = invite(asserted, f"{PPI}: <sip:{OWNED}@x>", from_=from_)
+    play.customer.sends(sent).gets(100)
+    left = play.carrier.gets("INVITE")
+    assert values(left, PAI) == [f"<sip:{OWNED}@x;user=phone>"]
+    assert values(left, PPI) == []
+    assert value(left, "From") == from_
+    assert play.attempts[0].facts.asserted[0].text.endswith("verstat=TN-Validation-Passed;user=phone")
+
+
+def test_trusted_customer_may_say_what_was_verified() -> None:
+    """Its numbers are checked all the same."""
+    play = Playbook(snapshot=customer_with("trusted_identity: true"))
+    asserted = f"<sip:{OWNED}@x;verstat=TN-Validation-Passed>"
+    play.customer.sends(invite(f"{PAI}: {asserted}")).gets(100)
+    assert values(play.carrier.gets("INVITE"), PAI) == [asserted]
+    play.refuses(invite(f"{PAI}: <sip:{FOREIGN}@x>"), 403)
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        ("asserted_identity: strip", []),
+        (f'asserted_identity: replace\n    main_number: "{SECOND}"', [f"<sip:{SECOND}@192.0.2.2;user=phone>"]),
+    ],
+)
+def test_asserted_identity_is_taken_out_or_the_main_number_put_in(policy: str, left: list[str]) -> None:
+    """With or without one of the customer's own; what was claimed is checked before."""
+    play = Playbook(snapshot=customer_with(policy))
+    for lines in ([], [f"{PAI}: <sip:{OWNED}@x>, <tel:{OWNED}>", f"{PAI}: <tel:{OWNED}>"]):
+        play.customer.sends(invite(*lines)).gets(100)
+        assert values(play.carrier.gets("INVITE"), PAI) == left
+    refused = play.refuses(invite(f"{PAI}: <sip:{FOREIGN}@x>"), 403)
+    assert Reason.PAI_NOT_OWNED in value(refused, "Reason")
+
+
+def test_untrusted_trunk_is_not_shown_what_is_private() -> None:
+    """Privacy: id takes out all that is asserted; without it, it stays (RFC 3325 §7)."""
+    play = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    lines = [f"{PAI}: <sip:{OWNED}@x>", f"{PAI}: <tel:{OWNED}>", f"{RPID}: <sip:{OWNED}@x>"]
+    play.customer.sends(invite(*lines, "Privacy: id")).gets(100)
+    left = play.carrier.gets("INVITE")
+    assert values(left, PAI) == values(left, RPID) == []
+    assert values(left, "Privacy") == ["id"]
+    play.customer.sends(invite(*lines, "Privacy: none")).gets(100)
+    assert len(values(play.carrier.gets("INVITE"), PAI)) == 2
+
+
+def test_trusted_trunk_is_shown_what_is_private() -> None:
+    """It is what it needs to honour the caller's wish itself."""
+    play = Playbook()
+    play.customer.sends(invite(f"{PAI}: <sip:{OWNED}@x>", "Privacy: id")).gets(100)
+    assert values(play.carrier.gets("INVITE"), PAI) == [f"<sip:{OWNED}@x>"]
+
+
+def test_emergency_call_keeps_what_it_says_of_the_caller() -> None:
+    """It is what the emergency centre calls back."""
+    play = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    asserted = f"<sip:{FOREIGN};verstat=No-TN-Validation@x>"
+    play.customer.sends(invite(f"{PAI}: {asserted}", f"{PPI}: <tel:{OWNED}>", "Privacy: id", uri="urn:service:sos"))
+    play.customer.gets(100)
+    left = play.carrier.gets("INVITE")
+    assert values(left, PAI) == [asserted]
+    assert values(left, PPI) == [f"<tel:{OWNED}>"]
+
+
+def test_what_a_carrier_asserts_reaches_a_customer_unless_the_caller_wants_privacy() -> None:
+    """A customer is outside the trust domain, unless configuration says otherwise."""
+    asserted = f"<sip:{FOREIGN}@carrier.example;verstat=TN-Validation-Passed>"
+    play = Playbook()
+    play.carrier.sends(from_carrier(f"{PAI}: {asserted}")).gets(100)
+    assert values(play.customer.gets("INVITE"), PAI) == [asserted]
+    play.carrier.sends(from_carrier(f"{PAI}: {asserted}", "Privacy: id")).gets(100)
+    assert values(play.customer.gets("INVITE"), PAI) == []
+    trusting = Playbook(snapshot=customer_with("trusted_identity: true"))
+    trusting.carrier.sends(from_carrier(f"{PAI}: {asserted}", "Privacy: id")).gets(100)
+    assert values(trusting.customer.gets("INVITE"), PAI) == [asserted]
+
+
+def test_what_an_untrusted_carrier_asserts_goes_no_further() -> None:
+    """RFC 3325 §5: it is not to be used or forwarded."""
+    play = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    play.carrier.sends(from_carrier(f"{PAI}: <sip:{FOREIGN}@carrier.example>")).gets(100)
+    assert values(play.customer.gets("INVITE"), PAI) == []
+
+
+@pytest.mark.parametrize(("number", "is_kept"), [(OWNED, True), (FOREIGN, False)])
+def test_identity_that_changes_inside_a_dialog_must_be_owned_too(number: str, is_kept: bool) -> None:
+    """No rule is asked there, so that what is not the customer's own is taken out; the request goes on."""
+    play = Playbook()
+    dialog = play.call()
+    play.customer.sends(dialog.from_caller("UPDATE", f"{PAI}: <sip:{number}@x>", f"{PPI}: <tel:{OWNED}>"))
+    left = play.carrier.gets("UPDATE")
+    assert values(left, PAI) == ([f"<sip:{number}@x>"] if is_kept else [])
+    assert values(left, PPI) == []
+    play.carrier.sends(dialog.from_callee("UPDATE", f"{PAI}: <sip:{FOREIGN}@x>", "Privacy: id"))
+    assert values(play.customer.gets("UPDATE"), PAI) == []
