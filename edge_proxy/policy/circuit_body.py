@@ -1,0 +1,64 @@
+"""Find the part of a body that a circuit exchange wrote: ISUP, QSIG or a like, alone or in a multipart.
+
+RFC 3204 names the types, RFC 3372 §4 and RFC 2046 §5.1 how they travel. Tolerant and bounded: an element that reads
+the boundary otherwise must not be the reason that a body is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+_TYPES: Final = re.compile(rb"application/(isup|qsig|x-q931|gtd)\b([^\r\n]*)", re.IGNORECASE)
+_PART_TYPE: Final = re.compile(rb"^(?:content-type|c)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I | re.M)
+_BOUNDARY: Final = re.compile(r'boundary[ \t]*=[ \t]*(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
+_BASE: Final = re.compile(rb';[ \t]*base[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
+_VERSION: Final = re.compile(rb';[ \t]*version[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
+_MAX_PARTS: Final = 32
+
+
+class CircuitBody(NamedTuple):
+    """`kind` is `isup`, `qsig`, `x-q931` or `gtd`; `type_text` the type as written; `base` the variant it names."""
+
+    kind: str
+    type_text: str
+    base: str
+    content: bytes
+
+
+def find_circuit_body(content_type: str, body: bytes) -> CircuitBody | None:
+    """The first such part; None when there is none. `content_type` is the message's own."""
+    whole = content_type.encode("utf-8", "replace")
+    match = _TYPES.match(whole)
+    if match is not None:
+        return _circuit_body(match, body)
+    if whole[:10].lower() != b"multipart/":
+        return None
+    for count, part in enumerate(_PART_TYPE.finditer(body)):
+        if count == _MAX_PARTS * 4:
+            return None
+        match = _TYPES.match(part[1])
+        if match is not None:
+            return _circuit_body(match, _content(body, part.end(), content_type))
+    return None
+
+
+def _circuit_body(match: re.Match[bytes], content: bytes) -> CircuitBody:
+    base = _BASE.search(match[2]) or _VERSION.search(match[2])
+    return CircuitBody(
+        kind=match[1].decode("ascii").lower(),
+        type_text=match[0][: match.start(2) - match.start()].strip().decode("ascii"),
+        base="" if base is None else base[1].decode("ascii"),
+        content=content,
+    )
+
+
+def _content(body: bytes, from_: int, content_type: str) -> bytes:
+    """What stands between the blank line behind `from_` and the next boundary."""
+    start = body.find(b"\r\n\r\n", from_)
+    if start < 0:
+        return b""
+    named = _BOUNDARY.search(content_type)
+    boundary = "" if named is None else named[1] or named[2]
+    end = body.find(b"\r\n--" + boundary.encode("utf-8", "replace"), start + 2)
+    return body[start + 4 : len(body) if end < 0 else max(end, start + 4)]
