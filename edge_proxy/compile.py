@@ -38,16 +38,20 @@ from edge_proxy.numbers.validity import national_lengths
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Access
 from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
+from edge_proxy.policy.fingerprints import Fingerprint, Fingerprints, read_fingerprints
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rollout import DEFAULT_MODES, Rollout, RuleMode
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.policy.verdict import Reason
+from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
+from edge_proxy.policy.wildcard import Wildcard
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap
 from edge_proxy.traffic.asn_table import AsnTable
 
 _HASH_CHARS: Final = 12
+_PACKAGED_FINGERPRINTS: Final = Path(__file__).parent / "policy" / "fingerprints.tsv"
 
 
 def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
@@ -72,6 +76,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     realm = _realm(settings, digest.update, errors)
     if owned is not None:
         _check_main_numbers(settings, owned.ownership, errors)
+    ip_origin = _load_ip_origin(settings, digest.update, errors)
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     national_lengths()  # read now, not with the first call
@@ -85,6 +90,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             limits=customer.limits.compiled,
             access=_access(customer),
             identity=customer.identity,
+            ip_origin=_ip_origin_terms(customer),
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -98,6 +104,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",
         lists=lists.lists,
         rollout=_rollout(settings.policy),
+        ip_origin=ip_origin,
     )
     return Snapshot(
         version=digest.hexdigest()[:_HASH_CHARS],
@@ -253,6 +260,39 @@ def _probe(probe: ProbeSettings) -> Probe | None:
     if not probe.interval_s:
         return None
     return Probe(probe.interval_s, probe.timeout_s, probe.up_after, probe.down_after)
+
+
+def _ip_origin_terms(customer: CustomerSettings) -> IpOriginTerms:
+    unknown = customer.unknown_ip_origin
+    return IpOriginTerms(
+        refuses_unknown=None if unknown is None else unknown == "reject",
+        trusts_access_network=customer.trust_access_network,
+        approved_equipment=tuple(map(Wildcard, customer.equipment.approved)),
+    )
+
+
+def _load_ip_origin(
+    settings: Settings, update_digest: Callable[[bytes], object], errors: list[ConfigError]
+) -> IpOriginPolicy:
+    """The weights of signals, and the fingerprints of equipment: the operator's before the packaged ones."""
+    chosen = settings.policy.ip_origin
+    lines: list[Fingerprint] = []
+    for path in (chosen.fingerprints, _PACKAGED_FINGERPRINTS):
+        if path is None:
+            continue
+        try:
+            data = path.read_bytes()
+            update_digest(data)
+            found, wrong = read_fingerprints(data.decode("utf-8").splitlines(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            text = f"cannot read {path}: {why}; name a file of fingerprints (.tsv) that this process may read"
+            errors.append(settings_error(settings, "policy.ip_origin.fingerprints", text))
+            continue
+        lines += found
+        errors += wrong
+    weights = {**DEFAULT_WEIGHTS, **chosen.weights}
+    return IpOriginPolicy(chosen.pstn_at, chosen.ip_at, weights, Fingerprints(lines))
 
 
 class _Owned(NamedTuple):

@@ -27,6 +27,7 @@ from edge_proxy.config.endpoints import (
     parse_target,
 )
 from edge_proxy.config.identity import IdentitySettings
+from edge_proxy.config.ip_origin import EquipmentSettings, IpOriginSettings
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
 from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof
@@ -266,6 +267,9 @@ class CustomerSettings(IdentitySettings):
     numbers: list[NumberRange] = Field(default=[], examples=['["+12025550100-+12025550199"]'])
     limits: LimitsSettings = LimitsSettings()
     mode: Literal["enforce", "monitor"] = "enforce"
+    unknown_ip_origin: Literal["allow", "reject"] | None = None
+    trust_access_network: bool = False
+    equipment: EquipmentSettings = EquipmentSettings()
 
     @property
     def prefixes(self) -> list[tuple[int, int, int]]:
@@ -322,6 +326,7 @@ class PolicySettings(Section):
     limits: PolicyLimitsSettings = PolicyLimitsSettings()
     rules: RuleModes = Field(default={}, examples=["{number_denied: monitor}"])
     enforce_share: Shares = Field(default={}, examples=["{number_denied: 10}"])
+    ip_origin: IpOriginSettings = IpOriginSettings()
 
 
 class EvidenceSettings(Section):

@@ -37,4 +37,9 @@ def judge(snapshot: Snapshot, message: Message, uri: Uri, source: Source, trace:
         callee, called = book.owner_of_user(uri.user)
     party = source.origin.customer or callee
     facts = extract_facts(message, source, uri, None if party is None else party.plan)
+    if source.origin.customer is not None and facts.traces.media_hosts:
+        facts.traces.media_origins = tuple(
+            source.origin if host == source.address.host else snapshot.origin_of(host, Side.CUSTOMERS)
+            for host in facts.traces.media_hosts
+        )
     return Judgement(facts, decide(facts, book, callee, trace), callee, called)

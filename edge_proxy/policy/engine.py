@@ -68,7 +68,7 @@ def decide(
     """
     origin = facts.source.origin
     customer = origin.customer
-    ip_origin, signals = weigh_ip_origin(facts)
+    ip_origin, signals = weigh_ip_origin(facts, book.ip_origin)
     differing = disagreement(facts)
     if differing is not None:
         signals = (*signals, differing)

@@ -19,6 +19,7 @@ from edge_proxy.policy.claims import (
     remote_party_claims,
 )
 from edge_proxy.policy.parties import Source
+from edge_proxy.policy.traces import Traces, read_traces
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
@@ -49,6 +50,7 @@ class CallFacts:
     content_type: str
     body: bytes
     user_agent: str
+    traces: Traces
 
     @property
     def caller_claims(self) -> tuple[Claim, ...]:
@@ -93,4 +95,5 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         content_type=message.text(grammar.CONTENT_TYPE)[:512],
         body=message.body,
         user_agent=(message.text(grammar.USER_AGENT) or message.text(grammar.SERVER))[:512],
+        traces=read_traces(message),
     )

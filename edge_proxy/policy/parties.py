@@ -11,6 +11,7 @@ from edge_proxy.numbers.emergency import EmergencyPlan
 from edge_proxy.policy.access import OPEN_ACCESS, Access, Proof
 from edge_proxy.policy.call_limits import NO_LIMITS, CallLimits
 from edge_proxy.policy.identity_policy import DEFAULT_IDENTITY, IdentityPolicy
+from edge_proxy.policy.weights import DEFAULT_TERMS, IpOriginTerms
 
 
 class Mode(StrEnum):
@@ -32,6 +33,7 @@ class Customer:
     limits: CallLimits = NO_LIMITS
     identity: IdentityPolicy = DEFAULT_IDENTITY
     access: Access = OPEN_ACCESS
+    ip_origin: IpOriginTerms = DEFAULT_TERMS
 
 
 @dataclass(frozen=True, slots=True)

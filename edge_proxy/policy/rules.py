@@ -18,6 +18,7 @@ from edge_proxy.policy.number_lists import NumberLists
 from edge_proxy.policy.parties import Customer, Mode, Trunk
 from edge_proxy.policy.rollout import Rollout
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
+from edge_proxy.policy.weights import IpOriginPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,18 @@ class Rulebook:
     """The whole node's: in monitor mode sources that belong to nobody pass too."""
     lists: NumberLists = field(default_factory=NumberLists)
     rollout: Rollout = field(default_factory=Rollout)
+    ip_origin: IpOriginPolicy = field(default_factory=IpOriginPolicy)
 
     def mode_for(self, customer: Customer | None, trunk: Trunk | None = None) -> Mode:
         """The mode that holds for an attempt booked on this customer (None: on nobody) and sent by this trunk."""
         if self.mode is Mode.MONITOR or (trunk is not None and trunk.mode is Mode.MONITOR):
             return Mode.MONITOR
         return self.mode if customer is None else customer.mode
+
+    def refuses_unknown_for(self, customer: Customer | None) -> bool:
+        """Whether a call of this customer is refused when nothing shows where it began."""
+        own = None if customer is None else customer.ip_origin.refuses_unknown
+        return self.refuses_unknown_ip_origin if own is None else own
 
     def owner(self, number: E164 | None) -> Customer | None:
         if number is None:
@@ -109,7 +116,7 @@ def began_on_ip(case: Weighed, book: Rulebook) -> Finding | None:
     if case.ip_origin is IpOrigin.PSTN:
         shown = ", ".join(signal.detail for signal in case.signals if signal.weight > 0)
         return Finding(Reason.PSTN_ORIGIN, f"call began on the switched network: {shown}")
-    if case.ip_origin is IpOrigin.UNKNOWN and book.refuses_unknown_ip_origin:
+    if case.ip_origin is IpOrigin.UNKNOWN and book.refuses_unknown_for(case.facts.source.origin.customer):
         return Finding(Reason.UNKNOWN_IP_ORIGIN, "nothing shows that the call began on IP")
     return None
 

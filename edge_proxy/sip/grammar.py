@@ -43,7 +43,10 @@ REQUIRE: Final = 28
 REMOTE_PARTY_ID: Final = 29
 IDENTITY: Final = 30
 PROXY_AUTHORIZATION: Final = 31
-KIND_COUNT: Final = 32
+P_CHARGE_INFO: Final = 32
+P_CHARGING_VECTOR: Final = 33
+P_EARLY_MEDIA: Final = 34
+KIND_COUNT: Final = 35
 
 HEADER_NAMES: Final[dict[int, str]] = {
     FROM: "From",
@@ -77,6 +80,9 @@ HEADER_NAMES: Final[dict[int, str]] = {
     REMOTE_PARTY_ID: "Remote-Party-ID",
     IDENTITY: "Identity",
     PROXY_AUTHORIZATION: "Proxy-Authorization",
+    P_CHARGE_INFO: "P-Charge-Info",
+    P_CHARGING_VECTOR: "P-Charging-Vector",
+    P_EARLY_MEDIA: "P-Early-Media",
 }
 
 COMPACT_FORMS: Final[dict[bytes, int]] = {

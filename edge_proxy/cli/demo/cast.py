@@ -49,7 +49,7 @@ def assemble_cast(settings: Settings) -> list[PeerPlan]:
     casts = [
         (good, _good_calls(settings, good, own[0], outside)),
         (spoofer, _spoofed_calls(settings, (spoofer, good), (own[1], own[0]), outside)),
-        (gateway, _gateway_calls(gateway, own[2], outside)),
+        (gateway, _gateway_calls(settings, gateway, own[2], outside)),
     ]
     peers = [_carrier(stage, carriers_at, (good, spoofer), (own[0], own[1]), outside)]
     for ordinal, (customer, scenarios) in enumerate(casts):
@@ -103,7 +103,8 @@ def _good_calls(settings: Settings, customer: CustomerSettings, own: Numbers, ou
         ),
         Scenario(name="own number, gives up", every_s=2.0, to=outside, caller=own, gives_up=True),
     ]
-    _may_be_unknown(settings, customer, scenarios[2])
+    for scenario in scenarios:
+        _may_be_unknown(settings, customer, scenario)
     return scenarios
 
 
@@ -145,10 +146,12 @@ def _spoofed_calls(
     ]
 
 
-def _gateway_calls(customer: CustomerSettings, own: Numbers, outside: Numbers) -> list[Scenario]:
+def _gateway_calls(settings: Settings, customer: CustomerSettings, own: Numbers, outside: Numbers) -> list[Scenario]:
     pstn = _outcome(customer, Reason.PSTN_ORIGIN), Reason.PSTN_ORIGIN
+    wired = Scenario(name="own number, IP access", every_s=1.2, to=outside, caller=own, lines=[_WIRED])
+    _may_be_unknown(settings, customer, wired)
     return [
-        Scenario(name="own number, IP access", every_s=1.2, to=outside, caller=own, lines=[_WIRED]),
+        wired,
         Scenario(
             name="says GSTN access",
             every_s=1.6,
@@ -228,8 +231,9 @@ def _outcome(responsible: CustomerSettings, reason: Reason) -> Outcome:
 
 
 def _may_be_unknown(settings: Settings, customer: CustomerSettings, scenario: Scenario) -> None:
-    """A good call without a sign of its origin is refused where the policy wants one."""
-    if settings.policy.unknown_ip_origin == "reject":
+    """A good call without a sign of its origin that may be believed is refused where the policy wants one."""
+    is_known = _WIRED in scenario.lines and (customer.trust_access_network or settings.asn is not None)
+    if (customer.unknown_ip_origin or settings.policy.unknown_ip_origin) == "reject" and not is_known:
         scenario.reason = Reason.UNKNOWN_IP_ORIGIN
         scenario.outcome = _outcome(customer, scenario.reason)
 

@@ -94,8 +94,19 @@ def test_unknown_ip_origin_is_refused_where_the_operator_says_so() -> None:
     """policy.unknown_ip_origin: reject."""
     snapshot = make_snapshot(old="node: edge-test", new="node: edge-test\npolicy: {unknown_ip_origin: reject}")
     assert verdict_on(invite(), CUSTOMER, Side.CUSTOMERS, snapshot=snapshot).reason is Reason.UNKNOWN_IP_ORIGIN
-    shown = invite("P-Access-Network-Info: DOCSIS;network-provided")
-    assert verdict_on(shown, CUSTOMER, Side.CUSTOMERS, snapshot=snapshot).reason is Reason.IDENTITY_OWNED
+    claimed = invite("P-Access-Network-Info: DOCSIS;network-provided")
+    assert verdict_on(claimed, CUSTOMER, Side.CUSTOMERS, snapshot=snapshot).reason is Reason.UNKNOWN_IP_ORIGIN
+
+
+def test_unknown_ip_origin_is_refused_for_the_customer_that_says_so_and_its_network_may_be_believed() -> None:
+    """customers[].unknown_ip_origin goes before the node's; trust_access_network."""
+    numbers = '    numbers: ["+12025550100-+12025550199"]\n'
+    terms = "    unknown_ip_origin: reject\n    trust_access_network: true\n"
+    snapshot = make_snapshot(old=numbers, new=numbers + terms)
+    assert verdict_on(invite(), CUSTOMER, Side.CUSTOMERS, snapshot=snapshot).reason is Reason.UNKNOWN_IP_ORIGIN
+    for info, reason in (("DOCSIS;network-provided", Reason.IDENTITY_OWNED), ("DOCSIS", Reason.UNKNOWN_IP_ORIGIN)):
+        told = invite(f"P-Access-Network-Info: {info}")
+        assert verdict_on(told, CUSTOMER, Side.CUSTOMERS, snapshot=snapshot).reason is reason
 
 
 def test_withheld_caller_needs_an_asserted_number_of_its_own() -> None:

@@ -14,6 +14,7 @@ from edge_proxy.policy.facts import CallFacts, extract_facts
 from edge_proxy.policy.parties import Origin, Source
 from edge_proxy.policy.signals import weigh_ip_origin
 from edge_proxy.policy.verdict import IpOrigin
+from edge_proxy.policy.weights import IpOriginPolicy
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import parse_uri
@@ -131,7 +132,7 @@ MULTIPART = (
         ((), "", IpOrigin.UNKNOWN, []),
         (("P-Access-Network-Info: GSTN",), "", IpOrigin.PSTN, ["pani_gstn"]),
         (("p-access-network-info: gstn ; gstn-location=x",), "", IpOrigin.PSTN, ["pani_gstn"]),
-        (("P-Access-Network-Info: IEEE-802.11;network-provided",), "", IpOrigin.IP, ["pani_ip_access"]),
+        (("P-Access-Network-Info: IEEE-802.11;network-provided",), "", IpOrigin.UNKNOWN, ["pani_ip_access"]),
         (("P-Access-Network-Info: IEEE-802.11",), "", IpOrigin.UNKNOWN, ["pani_ip_access"]),
         (
             ("P-Access-Network-Info: DOCSIS;np, GSTN",),
@@ -146,9 +147,9 @@ MULTIPART = (
             ["pani_ip_access"] * 2 + ["pani_gstn"],
         ),
         (("P-Access-Network-Info: DOCSIS, GPON, ADSL",), "", IpOrigin.UNKNOWN, ["pani_ip_access"] * 3),
-        (("Content-Type: application/ISUP;version=x",), "x", IpOrigin.PSTN, ["body_isup"]),
+        (("Content-Type: application/ISUP;version=x",), "x", IpOrigin.PSTN, ["body_isup", "iam_unreadable"]),
         (("c: Application/QSIG",), "x", IpOrigin.PSTN, ["body_qsig"]),
-        (("Content-Type: multipart/mixed;boundary=b",), MULTIPART, IpOrigin.PSTN, ["body_isup"]),
+        (("Content-Type: multipart/mixed;boundary=b",), MULTIPART, IpOrigin.PSTN, ["body_isup", "iam_unreadable"]),
         (("Content-Type: application/sdp",), MULTIPART, IpOrigin.UNKNOWN, []),
         (("Content-Type: application/isupx",), "x", IpOrigin.UNKNOWN, []),
     ],
@@ -156,7 +157,7 @@ MULTIPART = (
 def test_signals_are_weighed(extra: tuple[str, ...], body: str, origin: IpOrigin, names: list[str]) -> None:
     """RFC 7315 §5.4, RFC 3204, RFC 3372: a marker of the switched network counts in full, whoever wrote
     it and whatever is claimed beside it; a claim that is repeated is one claim."""
-    found, signals = weigh_ip_origin(facts_of(*extra, body=body))
+    found, signals = weigh_ip_origin(facts_of(*extra, body=body), IpOriginPolicy())
     assert found is origin
     assert [signal.name for signal in signals] == names
 

@@ -10,36 +10,7 @@ from hypothesis import strategies as st
 
 from edge_proxy.policy.circuit_body import find_circuit_body
 from edge_proxy.policy.isup import INTERNATIONAL, NATIONAL, SUBSCRIBER, CallingNumber, decode_iam
-
-
-def number_parameter(digits: str, nature: int, indicators: int = 0x13) -> bytes:
-    """Q.763 §3.10: nature with the odd bit, indicators (E.164, shown, network provided), BCD low half first."""
-    odd = len(digits) & 1
-    padded = digits + "0" * odd
-    packed = bytes(int(padded[n + 1] + padded[n], 16) for n in range(0, len(padded), 2))
-    return bytes([nature | odd << 7, indicators]) + packed
-
-
-def optional(code: int, value: bytes) -> bytes:
-    return bytes([code, len(value)]) + value
-
-
-def iam(*parameters: bytes, forward: bytes = b"\x20\x01", category: int = 0x0A, is_ansi: bool = False) -> bytes:
-    """An IAM of one of the two layouts, its optional part as given."""
-    called = number_parameter("13105550199", NATIONAL)
-    tail = b"".join(parameters) + b"\x00" if parameters else b""
-    if is_ansi:
-        service = b"\x80\x90\xa2"
-        variable = bytes([len(service)]) + service + bytes([len(called)]) + called
-        to_called = 2 + 1 + len(service)
-        pointers = bytes([3, to_called, len(variable) + 1 if tail else 0])
-        return b"\x01\x00" + forward + bytes([category]) + pointers + variable + tail
-    variable = bytes([len(called)]) + called
-    pointers = bytes([2, len(variable) + 1 if tail else 0])
-    return b"\x01\x00" + forward + bytes([category, 3]) + pointers + variable + tail
-
-
-CALLING = optional(0x0A, number_parameter("12025550100", INTERNATIONAL))
+from tests.kit.isup_bodies import CALLING, iam, number_parameter, optional
 
 
 @pytest.mark.parametrize("is_ansi", [False, True])

@@ -1,0 +1,84 @@
+"""What a request shows, beside its identities, of the way it came: read only where the header is there.
+
+Contact's trunk group (RFC 4904), P-Charge-Info (RFC 8496), P-Charging-Vector (RFC 7315 §5.6), P-Early-Media
+(RFC 5009), Reason (RFC 3326), and of a session description who wrote it and where its media goes (RFC 8866).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from edge_proxy.policy.parties import Origin
+from edge_proxy.sip import grammar
+from edge_proxy.sip.message import Message
+
+MAX_MEDIA_HOSTS: Final = 8
+_MAX_BYTES: Final = 512
+_MAX_BODY_BYTES: Final = 65_535
+_LINES: Final = re.compile(rb"[\r\n]([osc])=([^\r\n]{0,128})")
+_NOWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what `c=` says of media on hold
+
+
+@dataclass(slots=True)
+class Traces:
+    """Header values in lower case, cut to 512 bytes; b"" and "" for what is not there."""
+
+    contact: bytes = b""
+    charge_info: bytes = b""
+    charging_vector: bytes = b""
+    early_media: bytes = b""
+    reasons: tuple[bytes, ...] = ()
+    sdp_origin: str = ""
+    sdp_session: str = ""
+    media_hosts: tuple[str, ...] = ()
+    """The different addresses of the `c=` lines."""
+    media_origins: tuple[Origin, ...] = ()
+    """Whose each of them is: looked up by whoever has the tables."""
+
+
+def read_traces(message: Message) -> Traces:
+    traces = Traces()
+    first = message.first
+    if first[grammar.CONTACT] >= 0:
+        traces.contact = _value(message, grammar.CONTACT)
+    if first[grammar.P_CHARGE_INFO] >= 0:
+        traces.charge_info = _value(message, grammar.P_CHARGE_INFO)
+    if first[grammar.P_CHARGING_VECTOR] >= 0:
+        traces.charging_vector = _value(message, grammar.P_CHARGING_VECTOR)
+    if first[grammar.P_EARLY_MEDIA] >= 0:
+        traces.early_media = _value(message, grammar.P_EARLY_MEDIA)
+    if first[grammar.REASON] >= 0:
+        traces.reasons = tuple(value[:_MAX_BYTES].lower() for value in message.values(grammar.REASON))
+    if message.body:
+        _read_description(message.body, traces)
+    return traces
+
+
+def _value(message: Message, kind: int) -> bytes:
+    return (message.value(kind) or b"")[:_MAX_BYTES].lower()
+
+
+def _read_description(body: bytes, traces: Traces) -> None:
+    """The first session description, also as one part of several; one pass, whatever the length."""
+    hosts: list[str] = []
+    for kind, value in _LINES.findall(body, 0, _MAX_BODY_BYTES):
+        if kind == b"c":
+            if len(hosts) == MAX_MEDIA_HOSTS:
+                break
+            host = _host(value)
+            if host and host not in hosts and host not in _NOWHERE:
+                hosts.append(host)
+        elif kind == b"o":
+            if not traces.sdp_origin:
+                traces.sdp_origin = value.partition(b" ")[0].decode("utf-8", "replace")
+        elif not traces.sdp_session:
+            traces.sdp_session = value.decode("utf-8", "replace").rstrip()
+    traces.media_hosts = tuple(hosts)
+
+
+def _host(connection: bytes) -> str:
+    """`IN IP4 192.0.2.1/127` without the time to live."""
+    words = connection.split()
+    return words[2].partition(b"/")[0].decode("ascii", "replace") if len(words) == 3 else ""

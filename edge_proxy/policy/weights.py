@@ -1,0 +1,97 @@
+"""The signals of where a call began, by name, and what each weighs unless the operator says otherwise.
+
+Positive speaks for the switched network, negative for IP. `pstn` needs `pstn_at`: all that speaks for the switched
+network, less the strongest hint for IP. `ip` needs `ip_at`: all that speaks for IP, less the strongest hint against
+it. A hint counts once however often it is given, so that no heap of claims outweighs one marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from edge_proxy.policy.fingerprints import Fingerprints
+from edge_proxy.policy.wildcard import Wildcard
+
+PSTN_AT: Final = 50
+IP_AT: Final = -50
+MAX_WEIGHT: Final = 100
+
+DEFAULT_WEIGHTS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        # P-Access-Network-Info (RFC 7315 §5.4); `trusted`: network-provided, by a customer whose word counts.
+        "pani_gstn": 100,
+        "pani_ip_access": -20,
+        "pani_ip_access_trusted": -50,
+        # A body that a circuit exchange wrote (RFC 3204).
+        "body_isup": 100,
+        "body_qsig": 100,
+        "body_x_q931": 100,
+        "body_gtd": 100,
+        # What the IAM in it says (ITU-T Q.763). A gateway claims ISUP all the way also for calls born in SIP
+        # (RFC 3398 §8.2.1.1), so that by itself is not everything.
+        "iam_switched_throughout": 60,
+        "iam_isdn_access": 30,
+        "iam_interworking": -10,
+        "iam_category": 40,
+        "iam_network_number": 20,
+        "iam_number_differs": 60,
+        "iam_originating_line": 60,
+        "iam_unreadable": 10,
+        # Parameters of circuit networks in From and P-Asserted-Identity URIs, and who pays (RFC 8496).
+        "isup_oli": 80,
+        "pstn_params": 80,
+        "oli": 40,
+        "cpc": 20,
+        "charge_info_noa": 40,
+        "charge_info": 5,
+        # The trunk group that the call came in by, in Contact (RFC 4904), or as vendors write it.
+        "trunk_group": 15,
+        "trunk_group_vendor": 10,
+        # What equipment writes about itself.
+        "gateway_fingerprint": 25,
+        "ip_fingerprint": -10,
+        "equipment_unapproved": 10,
+        "equipment_approved": -20,
+        # Headers that are at home where networks meet (RFC 5009, RFC 3326, RFC 7315 §5.6).
+        "early_media": 5,
+        "q850_reason": 10,
+        "charging_vector": 5,
+        # Who sends, and where the media is.
+        "proof_digest": -30,
+        "proof_tls_mutual": -30,
+        "media_in_network": -20,
+        "media_asn_agrees": -10,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IpOriginPolicy:
+    """How signals are weighed, and the equipment that is known."""
+
+    pstn_at: int = PSTN_AT
+    ip_at: int = IP_AT
+    weights: Mapping[str, int] = field(default_factory=lambda: DEFAULT_WEIGHTS)
+    """Every name of `DEFAULT_WEIGHTS`; 0: the signal is neither weighed nor told."""
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+
+
+@dataclass(frozen=True, slots=True)
+class IpOriginTerms:
+    """What holds for the calls of one customer."""
+
+    refuses_unknown: bool | None = None
+    """None: as the node does."""
+    trusts_access_network: bool = False
+    """`network-provided` in its P-Access-Network-Info is the word of a network, not of a caller."""
+    approved_equipment: tuple[Wildcard, ...] = ()
+    """What its User-Agent and Server may say; none: whatever they like."""
+
+    def approves(self, agent: str) -> bool:
+        return any(pattern.matches(agent) for pattern in self.approved_equipment)
+
+
+DEFAULT_TERMS: Final = IpOriginTerms()
