@@ -21,6 +21,25 @@ _WANTED_BUFFER_BYTES: Final = 4 << 20
 _DATAGRAMS_A_TURN: Final = 64
 
 
+def open_udp_socket(bind: Address, *, is_shared: bool = False) -> socket.socket:
+    """A bound socket that does not block; `is_shared`: others of this user may bind the same address."""
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if is_shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            opened.setsockopt(socket.SOL_SOCKET, option, _WANTED_BUFFER_BYTES)
+        opened.setblocking(False)
+        opened.bind((bind.host, bind.port))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 class UdpPort:
     """A bound socket; nothing here blocks."""
 
@@ -37,17 +56,10 @@ class UdpPort:
         "send_overflows",
     )
 
-    def __init__(self, bind: Address, *, is_batched: bool = HAS_BATCH) -> None:
-        """Bind at once; raises OSError when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+    def __init__(self, bind: Address | socket.socket, *, is_batched: bool = HAS_BATCH) -> None:
+        """Bind at once, or take a socket that is bound; raises OSError when the address cannot be had."""
+        self._socket = open_udp_socket(bind) if isinstance(bind, Address) else bind
         try:
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                self._socket.setsockopt(socket.SOL_SOCKET, option, _WANTED_BUFFER_BYTES)
-            self._socket.setblocking(False)
-            self._socket.bind((bind.host, bind.port))
             self._datagrams: Datagrams = datagrams_of(self._socket, is_batched=is_batched)
         except OSError:
             self._socket.close()
