@@ -6,14 +6,17 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.compile import compile_snapshot, transports_of
@@ -24,12 +27,16 @@ from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.pipeline.steering import Steering, owner_of
 from edge_proxy.routing.names import Names
+from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
+from edge_proxy.telemetry.several_workers import HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
+from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
 from edge_proxy.transport.stream import StreamPort, StreamSettings
@@ -48,10 +55,33 @@ _FIRST_NAMES_S: Final = 2.0
 """How long a start or a reload waits for the addresses of targets; the service does not depend on them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker that is one of several is given by the supervisor (supervisor.py), bound or open already."""
+
+    workers: int
+    sockets: Mapping[Side, socket.socket]
+    inbox: socket.socket
+    outboxes: Sequence[socket.socket]
+    telemetry: socket.socket
+    metrics_at: Address
+    """Where all workers' metrics are read."""
+    on_reload: Callable[[str], None]
+    """Takes the version of the data that decides after a reload; nothing when it was refused."""
+    first_names_s: float
+
+
 class Worker:
     """Everything one process runs. The constructor opens nothing; `serve` does, and closes it all again."""
 
-    def __init__(self, settings: Settings, snapshot: Snapshot, config_path: Path, number: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: Snapshot,
+        config_path: Path,
+        number: int = 0,
+        place: Place | None = None,
+    ) -> None:
         self.settings = settings
         self.state = WorkerState()
         self.engine = "pure"
@@ -59,7 +89,8 @@ class Worker:
         self._config_path = config_path
         self._snapshot = snapshot
         self._number = number
-        self._log = structlog.get_logger()
+        self._place = place
+        self._log = structlog.get_logger() if place is None else structlog.get_logger().bind(worker=number)
         self._bug_limit = BurstLimit()
         self._call_log = CallLog(settings.telemetry.call_log)
         self._identities: list[TlsIdentity] = []
@@ -126,7 +157,7 @@ class Worker:
         try:
             self._journal.open()
             self._bind()
-            secret = _load_secret(self.settings)
+            secret = load_secret(self.settings)
             self._pipeline = Pipeline(
                 PipelineSettings(
                     node=self.settings.node,
@@ -144,9 +175,11 @@ class Worker:
             self._driver = Driver(self._pipeline, self._ports, self._keep)
             self._driver.want_names = self.names.want
             self.state.snapshot_loaded_at = time.time()
-            telemetry = TelemetryServer(
-                self.settings.telemetry.address, build_registry(self), lambda: self.state.is_ready
-            )
+            registry = build_registry(self)
+            if self._place is not None:
+                self._join(self._place, self._pipeline, self._driver, secret, registry)
+            listen = self.settings.telemetry.address if self._place is None else self._place.telemetry
+            telemetry = TelemetryServer(listen, registry, lambda: self.state.is_ready)
             metrics_at = _start_telemetry(telemetry, self.settings)
             self._journal.start()
             await self._find_targets(self._snapshot)
@@ -156,10 +189,12 @@ class Worker:
             loop.add_signal_handler(signal.SIGHUP, self._start_reload)
             _settle_memory()
             self.state.is_ready = True
-            announce(self._ready_line(metrics_at))
+            announce(self._ready_line(metrics_at if self._place is None else self._place.metrics_at))
             self._tell_warnings(self._snapshot)
             self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
-            watching = [loop.create_task(watch) for watch in (self._watch_evidence(), self._follow_dates())]
+            watching = [loop.create_task(self._watch_evidence())]
+            if self._place is None:  # for several workers, the supervisor follows the dates
+                watching.append(loop.create_task(self._follow_dates()))
             await self._stopping.wait()
             self._log.info("stopping", calls_up=len(self._pipeline.calls))
             self.state.is_ready = False
@@ -175,6 +210,16 @@ class Worker:
                 port.close()
             self._journal.close()
 
+    def _join(
+        self, place: Place, pipeline: Pipeline, driver: Driver, secret: bytes, registry: CollectorRegistry
+    ) -> None:
+        """Take part in the work of several: what lands here and is another's goes there, and the other way round."""
+        veil = TopologyVeil(secret, [listener for _, listener in self._ports])
+        mesh = Mesh(self._number, place.inbox, place.outboxes, Steering(place.workers, veil.call_id_behind))
+        driver.mesh = mesh
+        registry.register(HandOverCollector(mesh))
+        pipeline.prober.owns = lambda call_id: owner_of(call_id, place.workers) == self._number
+
     def _bind(self) -> None:
         """Bind every listener; all that fail are told at once, each at its line."""
         errors: list[ConfigError] = []
@@ -189,7 +234,7 @@ class Worker:
                 if tls is None and bound is not None:
                     bind = bound  # one port for UDP and TCP, also when the system chose it (RFC 3261 §18.2.1)
                 try:
-                    port = self._open_port(transport, bind, listener)
+                    port = self._open_port(transport, bind, listener, side)
                 except OSError as error:
                     text = f"cannot bind {bind}: {error.strerror or error}; stop what uses it or choose another"
                     errors.append(settings_error(self.settings, f"listeners.{side}.{key}", text))
@@ -206,9 +251,9 @@ class Worker:
         if errors:
             raise ConfigErrors(errors)
 
-    def _open_port(self, transport: Transport, bind: Address, listener: ListenerSettings) -> Port:
+    def _open_port(self, transport: Transport, bind: Address, listener: ListenerSettings, side: Side) -> Port:
         if transport is Transport.UDP:
-            return UdpPort(bind)
+            return UdpPort(bind if self._place is None else self._place.sockets[side])
         identity = None
         if transport is Transport.TLS and listener.tls is not None:
             tls = listener.tls
@@ -273,6 +318,7 @@ class Worker:
             self.state.reloads["failed"] += 1
             for line in str(error).splitlines():
                 self._log.error("reload refused", error=line, snapshot=self.pipeline.snapshot.version)
+            self._tell_reload("")
             return
         before = self.pipeline.snapshot.version
         await self._find_targets(snapshot, self.pipeline.snapshot)
@@ -285,15 +331,22 @@ class Worker:
         self.state.snapshot_loaded_at = time.time()
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
+        self._tell_reload(snapshot.version)
+
+    def _tell_reload(self, version: str) -> None:
+        if self._place is not None:
+            self._place.on_reload(version)
 
     def _tell_warnings(self, snapshot: Snapshot) -> None:
+        if self._number:
+            return  # another worker of the same data tells them
         for warning in snapshot.warnings:
             self._log.warning("configuration", warning=warning, snapshot=snapshot.version)
 
     async def _find_targets(self, *snapshots: Snapshot) -> None:
         """Look up the names of targets, and wait a moment for them, so that the first call finds its way."""
         self.names.follow(query for snapshot in snapshots for query in snapshot.target_names)
-        if not await self.names.first_answers(_FIRST_NAMES_S):
+        if not await self.names.first_answers(_FIRST_NAMES_S if self._place is None else self._place.first_names_s):
             self._log.warning("DNS has not told the addresses of all targets yet")
 
     def _use_names(self, names: Names) -> None:
@@ -330,12 +383,8 @@ class Worker:
         return f"edge-proxy ready: {listening}; metrics http://{metrics_at}/metrics; engine {self.engine}"
 
 
-def run_worker(config_path: Path) -> None:
-    """Load, compile and serve; returns after SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
-    settings = load_settings(config_path)
-    if settings.workers != 1:
-        text = f"{settings.workers} workers on one address are not offered by this version; write 1"
-        raise ConfigErrors([settings_error(settings, "workers", text)])
+def run_worker(settings: Settings, config_path: Path) -> None:
+    """Compile and serve; returns after SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
     snapshot = compile_snapshot(settings)
     set_up_logs()
 
@@ -387,7 +436,7 @@ def _start_telemetry(server: TelemetryServer, settings: Settings) -> Address:
         raise ConfigErrors([settings_error(settings, "telemetry.listen", text)]) from error
 
 
-def _load_secret(settings: Settings) -> bytes:
+def load_secret(settings: Settings) -> bytes:
     """The node's key for dialog tokens, made on first start and kept, so that calls survive a restart."""
     path = settings.data_dir / "secret.key"
     try:

@@ -33,9 +33,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 @app.command()
 def run(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     """Serve. SIGHUP reloads the configuration, SIGTERM stops after what is under way."""
-    from edge_proxy.worker import run_worker
+    from edge_proxy import supervisor
 
-    run_worker(config)
+    supervisor.run(config)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
@@ -64,10 +64,12 @@ class _Asked:
 class Prober(Generic[U]):
     """Sends probes and reads what comes back; `results` counts them."""
 
-    __slots__ = ("_asked", "_health", "_layer", "_pending", "_secret", "_serial", "_wheel", "results")
+    __slots__ = ("_asked", "_health", "_layer", "_pending", "_secret", "_serial", "_wheel", "owns", "results")
 
     def __init__(self, layer: TransactionLayer[U], health: TargetHealth, secret: bytes) -> None:
         self.results: defaultdict[ProbeResult, int] = defaultdict(int)
+        self.owns: Callable[[bytes], bool] = lambda _call_id: True
+        """Whether the answers to a probe with this Call-ID come to us, where several workers share an address."""
         self._layer = layer
         self._health = health
         self._secret = secret
@@ -135,8 +137,10 @@ class Prober(Generic[U]):
 
     def _send(self, one: _Asked, now: Monotonic) -> None:
         self._serial += 1
-        seed = f"{one.listener.slot} {one.address} {self._serial} {now!r}".encode()
-        unique = hashlib.blake2b(seed, key=self._secret, digest_size=15).hexdigest().encode()
+        unique = self._unique(one, now)
+        while not self.owns(unique):
+            self._serial += 1
+            unique = self._unique(one, now)
         one.branch = branch = grammar.MAGIC_COOKIE + unique
         self._pending[branch] = one
         listener = one.listener
@@ -152,6 +156,10 @@ class Prober(Generic[U]):
         one.sent_at = now
         one.gives_up_at = Monotonic(now + one.probe.timeout_s)
         self._wheel.start(one.gives_up_at, one, _GIVE_UP)
+
+    def _unique(self, one: _Asked, now: Monotonic) -> bytes:
+        seed = f"{one.listener.slot} {one.address} {self._serial} {now!r}".encode()
+        return hashlib.blake2b(seed, key=self._secret, digest_size=15).hexdigest().encode()
 
     def _give_up(self, one: _Asked, result: ProbeResult, now: Monotonic) -> None:
         client = self._layer.find_client(one.branch, grammar.METHOD_OPTIONS)

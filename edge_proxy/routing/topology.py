@@ -254,6 +254,10 @@ class TopologyVeil:
         secret = {hosts.host_of(contact), *hosts.hosts_in_addresses(behind.routes)}
         return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, secret))
 
+    def call_id_behind(self, call_id: bytes) -> bytes:
+        """The Call-ID that a carrier knows as this one: another one if we sealed it."""
+        return self._seal.open(call_id, Purpose.CALL_ID) or call_id
+
     def seal_behind(self, behind: Behind, call_id: bytes) -> bytes:
         return self._seal.seal(b"\n".join((behind.near, behind.far, *behind.routes)), Purpose.BEHIND, call_id)
 

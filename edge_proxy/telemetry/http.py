@@ -57,10 +57,31 @@ class _Handler(WSGIRequestHandler):
         """Scrapes are not news."""
 
 
+def open_telemetry_socket(listen: Address) -> socket.socket:
+    """A socket that listens, for a server in a process that is yet to be made. Raises OSError."""
+    server_class = _ServerV6 if ":" in listen.host else _Server
+    server = server_class((listen.host, listen.port), _Handler)
+    return server.socket
+
+
+def _take_over(listening: socket.socket) -> WSGIServer:
+    """A server on a socket that listens already."""
+    host, port = listening.getsockname()[:2]
+    server = _Server((host, port), _Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
+    server.server_name, server.server_port = host, port
+    server.setup_environ()
+    return server
+
+
 class TelemetryServer:
     """Serves a registry and the two health questions until stopped."""
 
-    def __init__(self, listen: Address, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, listen: Address | socket.socket, registry: CollectorRegistry, is_ready: Callable[[], bool]
+    ) -> None:
+        """`listen` may be a socket that listens already (see `open_telemetry_socket`)."""
         self._listen = listen
         self._metrics = make_wsgi_app(registry)
         self._is_ready = is_ready
@@ -69,13 +90,19 @@ class TelemetryServer:
 
     def start(self) -> Address:
         """Bind and serve; returns the bound address. Raises OSError when the address cannot be had."""
-        server_class = _ServerV6 if ":" in self._listen.host else _Server
-        self._server = make_server(
-            self._listen.host, self._listen.port, self._answer, server_class=server_class, handler_class=_Handler
-        )
+        if isinstance(self._listen, Address):
+            listen = self._listen
+            server_class = _ServerV6 if ":" in listen.host else _Server
+            self._server = make_server(
+                listen.host, listen.port, self._answer, server_class=server_class, handler_class=_Handler
+            )
+        else:
+            listen = Address(*self._listen.getsockname()[:2])
+            self._server = _take_over(self._listen)
+            self._server.set_app(self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="telemetry", daemon=True)
         self._thread.start()
-        return Address(self._listen.host, self._server.server_port)
+        return Address(listen.host, self._server.server_port)
 
     def stop(self) -> None:
         if self._server is not None and self._thread is not None:

@@ -19,6 +19,7 @@ from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.transaction.layer import Send
+from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port, Received
 
 _CLOCK_CHECK_S: Final = 1.0
@@ -56,6 +57,8 @@ class Driver:
         self.internal_errors = 0
         self.want_names: Callable[[Collection[NameQuery]], None] = lambda _queries: None
         """Who looks up the names that requests need."""
+        self.mesh: Mesh | None = None
+        """The way to the other workers of the same listeners; None: there are none."""
         self._ports = ports
         self._keep = keep
         self._timer: asyncio.TimerHandle | None = None
@@ -70,13 +73,18 @@ class Driver:
         self._set_clock()
         for port, listener in self._ports:
             port.on_unreachable = functools.partial(self._unreachable, listener)
-            await port.start(self._loop, functools.partial(self._take_turn, listener))
+            deliver = functools.partial(self._take_turn, listener)
+            await port.start(self._loop, deliver if self.mesh is None else self.mesh.sifted(listener, deliver))
+        if self.mesh is not None:
+            self.mesh.start(self._loop, [functools.partial(self._take_turn, listener) for _, listener in self._ports])
         self._arm()
 
     def stop(self) -> None:
         """Stop reading; what is queued is flushed once more."""
         for port, _ in self._ports:
             port.stop()
+        if self.mesh is not None:
+            self.mesh.stop()
         if self._timer is not None:
             self._timer.cancel()
 

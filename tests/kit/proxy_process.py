@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -122,7 +123,8 @@ class ProxyProcess:
     def __exit__(self, *_: object) -> None:
         self.kill()
         # What a killed process leaves for its next life; here there is none, and memory is not given back otherwise.
-        Journal(data_dir=self.data_dir, worker=0).ring_path.unlink(missing_ok=True)
+        for worker in range(self.workers):
+            Journal(data_dir=self.data_dir, worker=worker).ring_path.unlink(missing_ok=True)
 
     @property
     def data_dir(self) -> Path:
@@ -132,6 +134,20 @@ class ProxyProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def workers(self) -> int:
+        return int(self.config.get("workers", 1))
+
+    def worker_pid(self, worker: int) -> int:
+        """The process that has this worker's journal open; 0 when there is none."""
+        journal = str(self.data_dir / "evidence" / f"worker-{worker}") + "/"
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        for pid in map(int, children.split()):
+            with suppress(OSError):
+                if any(str(fd.readlink()).startswith(journal) for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                    return pid
+        return 0
 
     @property
     def is_running(self) -> bool:
@@ -240,8 +256,8 @@ class ProxyProcess:
         return self.wait_for(is_flushed, "the evidence flush")
 
     def evidence(self) -> list[dict[str, Any]]:
-        """Every line of the journal as it is now, oldest first."""
-        return read_evidence(self.data_dir)
+        """Every line of the journals as they are now, worker by worker, oldest first."""
+        return [line for worker in range(self.workers) for line in read_evidence(self.data_dir, worker)]
 
     def attempt(self, call_id: str) -> dict[str, Any]:
         """The one attempt line of a call."""
@@ -299,10 +315,10 @@ def _imbalances(samples: Samples) -> Iterator[str]:
             yield f"{name}: bytes of the messages are not those of the ledger"
 
 
-def read_evidence(data_dir: Path) -> list[dict[str, Any]]:
-    """The journal of worker 0; a last line that is still being written is left out."""
+def read_evidence(data_dir: Path, worker: int = 0) -> list[dict[str, Any]]:
+    """The journal of a worker; a last line that is still being written is left out."""
     lines: list[dict[str, Any]] = []
-    for _, path in segments_in(data_dir / "evidence" / "worker-0"):
+    for _, path in segments_in(data_dir / "evidence" / f"worker-{worker}"):
         data = path.read_bytes()
         lines += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
     return lines

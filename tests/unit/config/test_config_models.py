@@ -113,7 +113,7 @@ def test_settings_are_equal_wherever_they_were_written() -> None:
     """A reload that only moved lines or comments changes nothing."""
     moved = parse_settings(("# a comment\n\n" + BASE).encode(), "other.yaml")
     assert moved == parse_settings(BASE.encode(), "f.yaml")
-    assert moved != settings_with(3, "workers: 2")
+    assert moved != settings_with(1, "node: edge-2")
 
 
 def test_settings_are_frozen_and_strict() -> None:
