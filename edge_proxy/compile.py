@@ -28,6 +28,7 @@ from edge_proxy.config import (
     dump,
     settings_error,
 )
+from edge_proxy.config.refusals import compile_refusals
 from edge_proxy.errors import ConfigError
 from edge_proxy.inventory.compiled import BuildRequest, InlineRange, compile_apart, map_index
 from edge_proxy.inventory.rights import InventoryError
@@ -77,6 +78,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     if owned is not None:
         _check_main_numbers(settings, owned.ownership, errors)
     ip_origin = _load_ip_origin(settings, digest.update, errors)
+    refusals, problems = compile_refusals(settings.policy.refusals)
+    errors.extend(settings_error(settings, f"policy.refusals.{key}", text) for key, text in problems)
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     national_lengths()  # read now, not with the first call
@@ -99,6 +102,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         ownership=owned.ownership,
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
         fallback_emergency=emergency_plan(""),
+        refusals=refusals,
+        tag_headers=frozenset(refusal.header.lower().encode() for refusal in refusals.values() if refusal.header),
         mode=Mode(settings.policy.mode),
         per_asn=settings.policy.limits.per_asn.compiled_asn,
         refuses_unknown_ip_origin=settings.policy.unknown_ip_origin == "reject",

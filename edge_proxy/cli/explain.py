@@ -107,6 +107,7 @@ def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> dic
     return {
         "outcome": verdict.outcome,
         "status": verdict.status,
+        "action": None if verdict.refusal is None else verdict.refusal.action,
         "reason": verdict.reason,
         "rule": verdict.rule,
         "text": verdict.text,

@@ -31,6 +31,7 @@ from edge_proxy.config.ip_origin import EquipmentSettings, IpOriginSettings
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
 from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof
+from edge_proxy.config.refusals import RefusalSettings
 from edge_proxy.config.rollout import RuleModes, Shares
 from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
 from edge_proxy.numbers.ownership import parse_range
@@ -324,6 +325,7 @@ class PolicySettings(Section):
     mode: Literal["enforce", "monitor"] = "enforce"
     unknown_ip_origin: Literal["allow", "reject"] = "allow"
     limits: PolicyLimitsSettings = PolicyLimitsSettings()
+    refusals: dict[str, RefusalSettings] = Field(default={}, examples=["{from_not_owned: {status: 603}}"])
     rules: RuleModes = Field(default={}, examples=["{number_denied: monitor}"])
     enforce_share: Shares = Field(default={}, examples=["{number_denied: 10}"])
     ip_origin: IpOriginSettings = IpOriginSettings()

@@ -173,10 +173,14 @@ def _field_at(keys: KeyPath) -> FieldInfo | None:
 
 def _model_at(keys: KeyPath) -> type[BaseModel] | None:
     model: type[BaseModel] | None = Settings
+    is_name = False  # the next key is none of the model's: it names one of several, as those of policy.refusals do
     for key in keys:
-        if isinstance(key, str) and model is not None:
+        if is_name:
+            is_name = False
+        elif isinstance(key, str) and model is not None:
             field = model.model_fields.get(key)
             model = _model_in(field.annotation) if field else None
+            is_name = model is not None and field is not None and get_origin(field.annotation) is dict
     return model
 
 

@@ -24,7 +24,7 @@ from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record
-from edge_proxy.pipeline.refusing import refuse, warning_line
+from edge_proxy.pipeline.refusing import announced_route, refuse, warning_line, with_tag
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
@@ -483,8 +483,10 @@ class Pipeline:
             has_evidence_room=self.has_evidence_room,
         )
         self._records.append(attempt)
-        server = self._open_server(message, key, source, listener)
         verdict = attempt.verdict
+        if not verdict.passes and not verdict.status:
+            return Disposition.DROPPED, Cause.REFUSED_SILENTLY
+        server = self._open_server(message, key, source, listener)
         if not verdict.passes:
             data = refuse(message, attempt, self.settings.node, self._tag(key))
             self.layer.respond(server, verdict.status, data, now)
@@ -493,14 +495,19 @@ class Pipeline:
         if is_invite and not verdict.is_emergency and is_too_short(message):
             self._turn_back(server, message, attempt, source, 422, [_MIN_SE], now)
             return Disposition.ANSWERED, Cause.SESSION_TOO_SHORT
-        hops, pause_s = self.targets.hops_for_attempt(
-            listener.side.other,
-            None if callee is None else callee.ordinal,
-            message.call_id,
-            now,
-            renames_uri=self._own.has(uri),
-            is_emergency=verdict.is_emergency,
-        )
+        announced = announced_route(routed, verdict)
+        if announced is not None:
+            routed = announced
+            hops, pause_s = self.targets.hops_to(routed.next_hop, listener.side.other, message.call_id), 0.0
+        else:
+            hops, pause_s = self.targets.hops_for_attempt(
+                listener.side.other,
+                None if callee is None else callee.ordinal,
+                message.call_id,
+                now,
+                renames_uri=self._own.has(uri),
+                is_emergency=verdict.is_emergency,
+            )
         if not hops:
             status, extra = (503, [b"Retry-After: %d" % (pause_s + 1)]) if pause_s else (480, [])
             self._turn_back(server, message, attempt, source, status, extra, now)
@@ -514,7 +521,8 @@ class Pipeline:
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
             crossing = self._veil.accept_request(message, listener)
         if not verdict.is_emergency:
-            message = attempt_identity(message, peer.origin, hops[0].listener)
+            message = attempt_identity(message, attempt.facts.source.origin, hops[0].listener)
+            message = with_tag(message, attempt, self.snapshot.rulebook.tag_headers)
         context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)

@@ -61,6 +61,7 @@ class Cause(StrEnum):
     STRAY_ACK = "stray_ack"
     RESOLVING = "resolving"
     UNKNOWN_SHED = "unknown_shed"
+    REFUSED_SILENTLY = "refused_silently"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -12,6 +12,7 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.behaviour import SPOOFING
 from edge_proxy.policy.limits import CallLimiter
 from edge_proxy.policy.parties import Customer, Mode, Source
+from edge_proxy.policy.refusals import tell
 from edge_proxy.policy.rollout import RuleMode
 from edge_proxy.policy.token_buckets import Key
 from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
@@ -64,6 +65,8 @@ class Decider:
                 holds = (("emergency", responsible.id, 0),)
             else:
                 holds = self._hold_to_limits(snapshot, judgement, responsible, now)
+        if verdict.status and verdict.refusal is None:
+            tell(verdict, snapshot.rulebook.refusals, facts.method)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
         mode = snapshot.rulebook.mode_for(responsible, source.origin.trunk)
@@ -72,7 +75,7 @@ class Decider:
         row.calls_from += 1
         if verdict.outcome is Outcome.ALLOWED:
             row.allowed += 1
-        elif verdict.outcome is Outcome.REFUSED:
+        elif verdict.outcome in {Outcome.REFUSED, Outcome.DIVERTED}:
             row.refused += 1
         else:
             row.monitored += 1
@@ -98,7 +101,7 @@ class Decider:
         if excess is None:
             return admission.holds
         is_monitored = is_monitored or book.rollout.mode_of(excess.reason, facts) is not RuleMode.ENFORCE
-        if is_monitored and verdict.outcome is Outcome.MONITORED:
+        if is_monitored and verdict.outcome is not Outcome.ALLOWED:
             return admission.holds  # what it would have been refused for stands
         verdict.reason = excess.reason
         verdict.rule = "within_limits"
@@ -108,6 +111,7 @@ class Decider:
             return admission.holds
         verdict.outcome = Outcome.REFUSED
         verdict.status = STATUS_OF[excess.reason]
+        verdict.refusal = None
         verdict.retry_after_s = excess.retry_after_s
         return ()
 
@@ -121,6 +125,7 @@ def _without_evidence(verdict: Verdict) -> Verdict:
     verdict.outcome = Outcome.REFUSED
     verdict.reason = Reason.EVIDENCE_UNAVAILABLE
     verdict.status = STATUS_OF[Reason.EVIDENCE_UNAVAILABLE]
+    verdict.refusal = None
     verdict.rule = "evidence_available"
     verdict.text = "no room to record the attempt"
     return verdict

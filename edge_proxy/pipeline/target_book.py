@@ -278,6 +278,10 @@ class TargetBook:
             for endpoint in in_order(endpoints, zlib.crc32(call_id))
         ]
 
+    def hops_to(self, uri: Uri, towards: Side, call_id: bytes) -> list[Hop]:
+        """Where a URI of the operator's own is; nothing while its name is still being found out."""
+        return self.hops_for_dialog(uri, towards, None, call_id) or []
+
     def _dialog_hop(self, towards: Side, transport: Transport, address: Address) -> Hop:
         listener = self._egress.towards(towards, transport)
         return Hop(listener, address, gives_feedback=address in self._giving_feedback)

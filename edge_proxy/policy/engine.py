@@ -11,6 +11,7 @@ from edge_proxy.policy import identity_rules, list_rules, origin_rules, rules
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_rules import disagreement
 from edge_proxy.policy.parties import Customer, Mode
+from edge_proxy.policy.refusals import tell
 from edge_proxy.policy.rollout import RuleMode
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.signals import weigh_ip_origin
@@ -108,7 +109,7 @@ def decide(
         # A call that has nowhere to go cannot pass in any mode.
         is_monitored = not is_refusal or book.mode_for(responsible, origin.trunk) is Mode.MONITOR
         outcome = Outcome.MONITORED if is_monitored and (from_customers or callee is not None) else Outcome.REFUSED
-    return Verdict(
+    verdict = Verdict(
         outcome=outcome,
         status=status if outcome is Outcome.REFUSED else 0,
         reason=finding.reason,
@@ -119,3 +120,5 @@ def decide(
         proof=origin.proof(facts.source.transport),
         is_emergency=finding.reason is Reason.EMERGENCY,
     )
+    tell(verdict, book.refusals, facts.method)
+    return verdict

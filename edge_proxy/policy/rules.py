@@ -5,6 +5,7 @@ Those about who a customer says it is stand in identity_rules.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.number_lists import NumberLists
 from edge_proxy.policy.parties import Customer, Mode, Trunk
+from edge_proxy.policy.refusals import Refusal
 from edge_proxy.policy.rollout import Rollout
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
 from edge_proxy.policy.weights import IpOriginPolicy
@@ -34,6 +36,10 @@ class Rulebook:
     refuses_unknown_ip_origin: bool = False
     per_asn: AsnLimits = NO_ASN_LIMITS
     """What each source AS on the customers' side is held to."""
+    refusals: Mapping[Reason, Refusal] = field(default_factory=dict)
+    """How refusals are told, where the operator chose that."""
+    tag_headers: frozenset[bytes] = frozenset()
+    """The names, in lower case, of the headers that tag: from outside they are forged."""
     mode: Mode = Mode.ENFORCE
     """The whole node's: in monitor mode sources that belong to nobody pass too."""
     lists: NumberLists = field(default_factory=NumberLists)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_proxy.policy.access import Proof
+
+if TYPE_CHECKING:
+    from edge_proxy.policy.refusals import Refusal
 
 
 class Outcome(StrEnum):
@@ -17,6 +20,10 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     MONITORED = "monitored"
     """Passed, because the customer, trunk, node or rule is in monitor mode; enforced, it would have been refused."""
+    TAGGED = "tagged"
+    """Passed, with a header that says what it would have been refused for."""
+    DIVERTED = "diverted"
+    """Sent to an announcement instead of where it wanted to go."""
 
 
 class Reason(StrEnum):
@@ -143,6 +150,8 @@ class Verdict:
     is_emergency: bool = False
     retry_after_s: int = 0
     """For a refusal that may not be one later: what Retry-After says; 0: nothing."""
+    refusal: Refusal | None = None
+    """How what speaks against it is told, where the operator chose that (refusals.py)."""
 
     @property
     def passes(self) -> bool:

@@ -64,8 +64,8 @@ class CallLog:
     def ended(self, ending: Ending) -> None:
         """A call that was let through is over."""
         attempt = ending.attempt
-        was_monitored = attempt is not None and attempt.verdict.outcome is Outcome.MONITORED
-        if not (self._all or (self._refused and was_monitored)):
+        has_reason = attempt is not None and attempt.verdict.outcome is not Outcome.ALLOWED
+        if not (self._all or (self._refused and has_reason)):
             return
         if attempt is None:
             fields: dict[str, object] = {
