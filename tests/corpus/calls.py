@@ -6,10 +6,12 @@ network.py, where each spelling stands in the list of those that are the custome
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from tests.corpus.network import CARRIER_HOST, COUNTRIES, OUTSIDE, STRANGER_HOST, US
+from tests.corpus.network import CARRIER_HOST, COUNTRIES, HOTLINE, OUTSIDE, STRANGER_HOST, US
 from tests.kit.sipp import SDP
 
 _CALLER: Final = f"<sip:{US.number}@pbx.example>"
@@ -42,6 +44,8 @@ def corpus() -> list[CorpusCall]:
         *_emergency(),
         *_good_forms(),
         *_forged_forms(),
+        *_other_claims(),
+        *_lists(),
         *_origins(),
         *_strangers(),
         *_from_carriers(),
@@ -174,6 +178,69 @@ def _forged_forms() -> Iterator[CorpusCall]:
     many = tuple(f"P-Asserted-Identity: {good}" for _ in range(20))
     yield CorpusCall("many-pai", US.host, _CALLER, "too_many_identities", False, many)
     yield CorpusCall("forged-compact-from", US.host, f"<sip:{_FORGED}@x>", "from_not_owned", False, from_name="f")
+
+
+def _passport(number: str) -> str:
+    """An Identity header whose token says that `number` calls; the signature is nobody's (RFC 8224, 8588)."""
+    claims = {"attest": "A", "dest": {"tn": [OUTSIDE[1:]]}, "iat": 1_790_000_000, "orig": {"tn": number[1:]}}
+    head = {"alg": "ES256", "ppt": "shaken", "typ": "passport", "x5u": "https://cert.example.org/p.cer"}
+    parts = (urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (head, claims))
+    return f"Identity: {'.'.join(parts)}.c2ln;info=<https://cert.example.org/p.cer>;alg=ES256;ppt=shaken"
+
+
+def _other_claims() -> Iterator[CorpusCall]:
+    """P-Preferred-Identity, Remote-Party-ID and PASSporT are claims too; a Diversion lends nobody a number."""
+    asserted = f"P-Asserted-Identity: <sip:{US.number}@acme.example>"
+    for name, reason, own, other in (
+        (
+            "ppi", "ppi_not_owned",
+            f"P-Preferred-Identity: <sip:{US.number}@a>", f"P-Preferred-Identity: <tel:{_FORGED}>",
+        ),
+        (
+            "rpid", "rpid_not_owned",
+            f"Remote-Party-ID: <sip:{US.number}@a>;party=calling;screen=yes",
+            f"Remote-Party-ID: Bob <sip:{_FORGED}@a>;screen=no;party=calling",
+        ),
+        (
+            "rpid-default-party", "rpid_not_owned",
+            f"Remote-Party-ID: <sip:{US.number}@a>", f"Remote-Party-ID: <sip:{_FORGED}@a>;privacy=off",
+        ),
+        ("passport", "passport_not_owned", _passport(US.number), _passport(_FORGED)),
+    ):  # fmt: skip
+        yield CorpusCall(f"{name}-own", US.host, _CALLER, "identity_owned", True, (own,))
+        yield CorpusCall(f"{name}-other", US.host, _CALLER, reason, False, (other,))
+        yield CorpusCall(f"{name}-other-good-pai", US.host, _CALLER, reason, False, (asserted, other))
+        yield CorpusCall(f"{name}-own-then-other", US.host, _CALLER, reason, False, (own, other))
+    called = f"Remote-Party-ID: <sip:{OUTSIDE}@a>;party=called"
+    yield CorpusCall("rpid-of-called", US.host, _CALLER, "identity_owned", True, (called,))
+    forwarded = f"Diversion: <sip:{US.number}@acme.example>;reason=unconditional"
+    stranger = "<sip:+14155550188@elsewhere.example>"
+    yield CorpusCall("forwarded-not-allowed", US.host, stranger, "from_not_owned", False, (forwarded,))
+
+
+def _lists() -> Iterator[CorpusCall]:
+    """Numbers that nobody calls as, numbers that nobody may call, and a number that calls itself."""
+    hotline = f"<sip:{HOTLINE}@pbx.example>"
+    yield CorpusCall("hotline-calls", US.host, hotline, "do_not_originate", False)
+    asserted = (f"P-Asserted-Identity: <tel:{HOTLINE}>",)
+    yield CorpusCall("hotline-asserted", US.host, _CALLER, "do_not_originate", False, asserted)
+    yield CorpusCall("hotline-emergency", US.host, hotline, "emergency", True, request_uri="sip:911@edge.example")
+    for number, reason in (("+8821312345", "number_denied"), ("+8821612345", "identity_owned")):
+        uri = f"sip:{number}@edge.example"
+        yield CorpusCall(f"calls-{number}", US.host, _CALLER, reason, reason == "identity_owned", request_uri=uri)
+    dialled = "sip:0118821312345@edge.example"
+    yield CorpusCall("calls-denied-as-dialled", US.host, _CALLER, "number_denied", False, request_uri=dialled)
+    uri = f"sip:{US.number}@edge.example"
+    yield CorpusCall("calls-itself", US.host, _CALLER, "caller_is_called", False, request_uri=uri)
+    for name, from_, reason in (
+        ("premium", "<sip:+19005550123@carrier.example>", "do_not_originate"),
+        ("impossible", "<sip:+11115550123@carrier.example>", "invalid_caller"),
+        ("outside", f"<sip:{OUTSIDE}@carrier.example>", "carrier_call"),
+    ):
+        yield CorpusCall(
+            f"in-from-{name}", CARRIER_HOST, from_, reason, reason == "carrier_call",
+            request_uri=f"sip:{US.number}@edge.example", is_from_carrier=True,
+        )  # fmt: skip
 
 
 def _origins() -> Iterator[CorpusCall]:

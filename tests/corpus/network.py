@@ -13,6 +13,8 @@ CARRIER_HOST: Final = "127.0.0.1"
 STRANGER_HOST: Final = "127.0.9.9"
 OUTSIDE: Final = "+14155550142"
 """Who is called unless a case says otherwise; nobody's number here."""
+HOTLINE: Final = "+12025550190"
+"""Owned by the US customer, and on a list of numbers that only receive calls."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,12 @@ def network(directory: Path, customers_port: int, carriers_port: int, answering_
                 "probe": {"interval_s": 0},
             }
         ],
+        "lists": [
+            {"id": "inbound-only", "kind": "do_not_originate", "numbers": [HOTLINE, "+1900*"]},
+            {"id": "fraud", "kind": "deny", "applies_to": "called", "numbers": ["+88213*"], "expires": "2099-12-31"},
+            {"id": "expired", "kind": "deny", "applies_to": "called", "numbers": [OUTSIDE], "expires": "2020-01-01"},
+        ],
+        "policy": {"rules": {"caller_is_called": "enforce", "invalid_caller": "enforce"}},
         "asn": {"table": str(ROOT / "config" / "asn-sample.tsv")},
         "telemetry": {"listen": f"{PROXY_HOST}:{metrics_port}"},
         "sip": {"overload": {"delay_ms": 0}},
