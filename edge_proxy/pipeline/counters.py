@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from edge_proxy.addr import Side
+from edge_proxy.pipeline.equipment import EquipmentBook
 from edge_proxy.policy.verdict import IpOrigin, Outcome, Reason, Verdict
 
 
@@ -119,12 +120,13 @@ class SideCounters:
 class Counters:
     """All counts of one pipeline."""
 
-    __slots__ = ("customers", "evidence_unavailable", "sides", "timer_c_fired", "verdicts")
+    __slots__ = ("customers", "equipment", "evidence_unavailable", "sides", "timer_c_fired", "verdicts")
 
     def __init__(self) -> None:
         self.sides: dict[Side, SideCounters] = {side: SideCounters() for side in Side}
         self.verdicts: defaultdict[tuple[Side, Outcome, Reason, IpOrigin], int] = defaultdict(int)
         self.customers: defaultdict[tuple[str, Outcome], int] = defaultdict(int)
+        self.equipment = EquipmentBook()
         self.timer_c_fired = 0
         self.evidence_unavailable = 0
 

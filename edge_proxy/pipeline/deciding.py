@@ -72,6 +72,8 @@ class Decider:
         mode = snapshot.rulebook.mode_for(responsible, source.origin.trunk)
         attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version, holds)
         self._counters.count_verdict(source.origin.side, verdict, customer)
+        if source.origin.customer is not None and facts.method == "INVITE":
+            self._counters.equipment.see(source.origin.customer, facts.user_agent, wall)
         row.calls_from += 1
         if verdict.outcome is Outcome.ALLOWED:
             row.allowed += 1

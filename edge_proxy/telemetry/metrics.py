@@ -20,6 +20,7 @@ from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.counters import DISPOSITION_OF
 from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
 from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
+from edge_proxy.telemetry.equipment_metrics import equipment_families
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
@@ -191,6 +192,7 @@ class WorkerCollector(Collector):
         yield verdicts
         yield self._customers(dict(pipeline.counters.customers))
         yield from call_families(pipeline.calls, pipeline.snapshot)
+        yield from equipment_families(pipeline.counters.equipment, pipeline.snapshot)
         layer = pipeline.layer
         transactions = _gauge("transactions_active", "Transactions in memory.", "kind")
         transactions.add_metric(["server"], len(layer.servers))
