@@ -135,6 +135,11 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         next_change_at=min((at for at in (owned.next_change_at, lists.next_change_at) if at is not None), default=None),
         warnings=lists.warnings,
         realm=realm,
+        tls_identities={
+            identity: ordinal
+            for ordinal, customer in enumerate(settings.customers)
+            for identity in customer.tls_identities
+        },
     )
 
 

@@ -68,15 +68,18 @@ def demo(
 @app.command()
 def explain(
     message: Annotated[Path, typer.Argument(help="A file that holds one SIP request as it came.")],
-    source: Annotated[str, typer.Option(help="Where it came from: udp:IP:PORT or tcp:IP:PORT.")],
+    source: Annotated[str, typer.Option(help="Where it came from: udp:IP:PORT, tcp:IP:PORT or tls:IP:PORT.")],
     config: ConfigOption = _DEFAULT_CONFIG,
     side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
+    identity: Annotated[
+        list[str] | None, typer.Option(help="A name in its TLS certificate, as in tls_identities; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
 ) -> None:
     """The verdict on a saved request, rule by rule, by the code that judges live traffic."""
     from edge_proxy.cli.explain import explain_message
 
-    explain_message(config, message, source, side, as_json=as_json)
+    explain_message(config, message, source, side, tuple(identity or ()), as_json=as_json)
 
 
 @app.command()

@@ -12,13 +12,15 @@ from rich.text import Text
 from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import load_settings
+from edge_proxy.config.origins import checked_identity
 from edge_proxy.errors import EdgeProxyError
 from edge_proxy.numbers.e164 import format_e164
+from edge_proxy.pipeline.admission import Challenge, admit_saved
 from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.claims import Claim
 from edge_proxy.policy.engine import Step
-from edge_proxy.policy.parties import Source
+from edge_proxy.policy.parties import Origin, Source
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.uri import parse_uri
@@ -29,20 +31,43 @@ class ExplainError(EdgeProxyError):
     """What was asked to be explained cannot be."""
 
 
-def explain_message(config: Path, message_path: Path, source_text: str, side_text: str, *, as_json: bool) -> None:
-    """Print the verdict on the request in `message_path` as if it came from `source_text`."""
+def explain_message(
+    config: Path,
+    message_path: Path,
+    source_text: str,
+    side_text: str,
+    identities: tuple[str, ...] = (),
+    *,
+    as_json: bool,
+) -> None:
+    """Print the verdict on the request in `message_path` as if it came from `source_text`.
+
+    `identities` are what a certificate on its TLS connection named.
+    """
     settings = load_settings(config)
     snapshot = compile_snapshot(settings)
     transport, address = _parse_source(source_text)
     message = _read_message(message_path, snapshot)
     side = _side_of(side_text, address, snapshot)
-    source = Source(snapshot.origin_of(address.host, side), address, transport)
+    origin = _identified(snapshot, snapshot.origin_of(address.host, side), transport, identities)
+    found = admit_saved(snapshot, message, origin, transport)
+    is_challenged = isinstance(found, Challenge)
+    source = Source(origin if isinstance(found, Challenge) else found, address, transport)
     steps: list[Step] = []
     judgement = judge(snapshot, message, parse_uri(message.uri), source, steps)
     if as_json:
-        print(json.dumps(_as_json(judgement, steps, snapshot), ensure_ascii=False))
+        print(json.dumps(_as_json(judgement, steps, snapshot, is_challenged=is_challenged), ensure_ascii=False))
     else:
-        _print(judgement, steps, snapshot)
+        _print(judgement, steps, snapshot, is_challenged=is_challenged)
+
+
+def _identified(snapshot: Snapshot, origin: Origin, transport: Transport, identities: tuple[str, ...]) -> Origin:
+    if identities and transport is not Transport.TLS:
+        raise ExplainError("--identity belongs to a TLS connection; write --source tls:192.0.2.1:5061 with it")
+    try:
+        return snapshot.identify(origin, tuple(checked_identity(text) for text in identities))
+    except ValueError as error:
+        raise ExplainError(f"--identity: {error}") from error
 
 
 def _parse_source(text: str) -> tuple[Transport, Address]:
@@ -100,20 +125,21 @@ def _claim_json(claim: Claim) -> dict[str, object]:
     }
 
 
-def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> dict[str, object]:
+def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot, *, is_challenged: bool) -> dict[str, object]:
     facts, verdict = judgement.facts, judgement.verdict
     origin = facts.source.origin
     responsible = judgement.responsible
     return {
-        "outcome": verdict.outcome,
-        "status": verdict.status,
-        "action": None if verdict.refusal is None else verdict.refusal.action,
+        "outcome": "challenged" if is_challenged else verdict.outcome,
+        "status": 407 if is_challenged else verdict.status,
+        "action": None if is_challenged or verdict.refusal is None else verdict.refusal.action,
         "reason": verdict.reason,
         "rule": verdict.rule,
         "text": verdict.text,
         "ip_origin": verdict.ip_origin,
         "signals": [{"name": s.name, "weight": s.weight, "detail": s.detail} for s in verdict.signals],
         "proof": verdict.proof,
+        "identity": origin.identity or None,
         "emergency": verdict.is_emergency,
         "side": origin.side,
         "source": str(facts.source.address),
@@ -126,7 +152,7 @@ def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> dic
     }
 
 
-def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
+def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot, *, is_challenged: bool) -> None:
     facts, verdict = judgement.facts, judgement.verdict
     origin = facts.source.origin
     responsible = judgement.responsible
@@ -138,7 +164,7 @@ def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
     rows.add_row("customer", Text(responsible.id if responsible is not None else "(none)"))
     if origin.trunk is not None:
         rows.add_row("trunk", Text(origin.trunk.id))
-    rows.add_row("proof", Text(verdict.proof))
+    rows.add_row("proof", Text(f"{verdict.proof} {origin.identity}".strip()))
     for claim in (facts.from_claim, *facts.caller_claims, *facts.forwarders):
         number = "no number" if claim.number is None else format_e164(claim.number)
         rule = "unreadable" if claim.reading is None else claim.reading.rule
@@ -151,6 +177,8 @@ def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot) -> None:
     for step in steps:
         console.print(Text(f"  {step.rule:<22} {step.said or '-'}"))
     console.print()
+    if is_challenged:
+        console.print(Text("challenged 407: credentials are asked for; without any it would be"))
     status = f" {verdict.status}" if verdict.status else ""
     console.print(Text(f"{verdict.outcome}{status}: {verdict.reason} ({verdict.rule}): {verdict.text}"))
     console.print(Text(f"snapshot {snapshot.version}"))

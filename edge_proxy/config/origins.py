@@ -6,8 +6,10 @@ a file. Texts of errors never repeat either.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -58,7 +60,27 @@ def _each_once(algorithms: list[Algorithm]) -> list[Algorithm]:
     return algorithms
 
 
+def checked_identity(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    rest = rest.strip().lower()
+    match kind.lower():
+        case "dns" if re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", rest):
+            return f"dns:{rest}"
+        case "uri" if re.fullmatch(r"sips?:\S+", rest):
+            return f"uri:{rest}"
+        case "ip":
+            with contextlib.suppress(ValueError):
+                return f"ip:{ip_address(rest)}"
+        case "sha256" if re.fullmatch(r"[0-9a-f]{64}", digits := rest.replace(":", "")):
+            return f"sha256:{digits}"
+    raise ValueError(
+        f'{quote(text)} is no TLS identity; write "dns:sbc.acme.example", "uri:sip:acme.example", "ip:192.0.2.1" or '
+        '"sha256:" and the 64 digits of openssl x509 -fingerprint -sha256'
+    )
+
+
 Asn = Annotated[int, Field(ge=1, le=4_294_967_295)]
+TlsIdentityText = Annotated[str, AfterValidator(checked_identity)]
 MinimumProof = Annotated[Proof, Field(strict=False)]
 
 
@@ -94,10 +116,12 @@ class AuthenticationSettings(Section):
 def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
     """What does not hold between the keys of a customer, or between customers."""
     first_use: dict[str, KeyPath] = {}
+    certificates: dict[str, KeyPath] = {}
     for customer in range(_length(document, ("customers",))):
         at: KeyPath = ("customers", customer)
         yield from _no_way_in(document, at)
         yield from _unreachable_proof(document, at)
+        yield from _unasked_certificates(document, at)
         asns: KeyPath = (*at, "asns")
         if _length(document, asns) and document.find(("asn",)) is None:
             yield document.error(asns, "without a table nobody's AS is known; write the section `asn`, or remove asns")
@@ -112,6 +136,18 @@ def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
                     keys, f"{quote(name)} is already a user name on line {line}; user names are unique: write another"
                 )
             first_use.setdefault(name, keys)
+        for item in range(_length(document, (*at, "tls_identities"))):
+            keys = (*at, "tls_identities", item)
+            try:
+                identity = checked_identity(_text(document, keys) or "")
+            except ValueError:
+                continue
+            earlier = certificates.setdefault(identity, keys)
+            if earlier[:2] != at:
+                line = document.line_of(earlier)
+                yield document.error(
+                    keys, f"{quote(identity)} is already another customer's on line {line}; take it from one of the two"
+                )
 
 
 def _no_way_in(document: Document, at: KeyPath) -> Iterator[ConfigError]:
@@ -124,6 +160,16 @@ def _no_way_in(document: Document, at: KeyPath) -> Iterator[ConfigError]:
     elif isinstance(entry.node, Sequence) and not entry.node.items:
         text = 'the list is empty; write at least one item such as "192.0.2.0/28", or `credentials`'
         yield document.error((*at, "sources"), text)
+
+
+def _unasked_certificates(document: Document, at: KeyPath) -> Iterator[ConfigError]:
+    keys: KeyPath = (*at, "tls_identities")
+    asks = _text(document, ("listeners", "customers", "tls", "client_certificate"))
+    if _length(document, keys) and asks not in {"optional", "required"}:
+        text = (
+            "nobody is asked for a certificate; set listeners.customers.tls.client_certificate to optional or required"
+        )
+        yield document.error(keys, text)
 
 
 def _unreachable_proof(document: Document, at: KeyPath) -> Iterator[ConfigError]:

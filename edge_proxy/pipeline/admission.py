@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from edge_proxy.addr import Transport, Wall
+from edge_proxy.addr import Side, Transport, Wall
 from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.counters import Cause
 from edge_proxy.pipeline.nonces import Freshness, NonceBook
@@ -21,7 +21,7 @@ from edge_proxy.policy.parties import Mode, Origin
 from edge_proxy.sip import grammar
 from edge_proxy.sip.digest import DigestAnswer, challenge_line, parse_digest_answer
 from edge_proxy.sip.message import Message, line_value
-from edge_proxy.sip.uri import Uri
+from edge_proxy.sip.uri import Uri, parse_uri
 
 
 class Challenge(NamedTuple):
@@ -29,6 +29,15 @@ class Challenge(NamedTuple):
 
     cause: Cause
     lines: list[bytes]
+
+
+def admit_saved(snapshot: Snapshot, message: Message, origin: Origin, transport: Transport) -> Origin | Challenge:
+    """Who sent a message that was saved, its nonce being of another day; takes our credentials off it."""
+    admission = Admission(b"", 0, snapshot)
+    if not admission.is_active or origin.side is not Side.CUSTOMERS:
+        return origin
+    answer = admission.take_answer(message)
+    return admission.admit(message, answer, parse_uri(message.uri), origin, transport, None)
 
 
 class Admission:
@@ -76,7 +85,7 @@ class Admission:
         """Who sends this. `now` None: a message of another day is looked at, and its nonce is not."""
         realm = self._realm
         customer = origin.customer
-        if realm is None:
+        if realm is None or origin.failure:
             return origin
         cause = Cause.CHALLENGED
         if answer is not None and (customer is None or customer.access.has_credentials):

@@ -132,7 +132,8 @@ class Pipeline:
         counts = self.counters.sides[listener.side]
         counts.received += 1
         counts.received_bytes += len(data)
-        peer = self._peers.find(source.host, listener.side)
+        is_tls = listener.transport is Transport.TLS
+        peer = self._peers.find_connected(source, listener) if is_tls else self._peers.find(source.host, listener.side)
         row = peer.row
         row.packets_in += 1
         row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
@@ -140,6 +141,10 @@ class Pipeline:
         counts.dispositions[disposition] += 1
         if cause is not None:
             counts.by_cause[disposition, cause] += 1
+
+    def peer_identity(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:
+        """The peer at this address has proved to be these on its TLS connection; (): that connection has ended."""
+        self._peers.identify(listener, address, identities)
 
     def count_internal_error(self, side: Side) -> None:
         """A bug ended the work on a datagram of this side: it counts as dropped, so that the books still balance."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import UNKNOWN_ASN, Side
+from edge_proxy.addr import UNKNOWN_ASN, Address, Listener, Side
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.parties import Origin
 from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger
@@ -25,11 +25,14 @@ class Peer(NamedTuple):
 class Peers:
     """All peers met since the snapshot came into use; a bounded number is remembered, the rest is looked up again."""
 
-    __slots__ = ("_by_side", "_ledger", "_snapshot")
+    __slots__ = ("_by_connection", "_by_side", "_identified", "_ledger", "_snapshot")
 
     def __init__(self, snapshot: Snapshot, ledger: TrafficLedger) -> None:
         self._ledger = ledger
         self._by_side: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
+        self._identified: dict[tuple[int, Address], tuple[str, ...]] = {}
+        self._by_connection: dict[tuple[int, Address], Peer] = {}
+        """Peers on TLS connections whose certificate is a customer's; filled when they send."""
         self.use_snapshot(snapshot)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
@@ -37,6 +40,7 @@ class Peers:
         self._snapshot = snapshot
         for peers in self._by_side.values():
             peers.clear()
+        self._by_connection.clear()
         known = {UNKNOWN_ASN}
         for side, targets in (
             (Side.CUSTOMERS, snapshot.customer_targets),
@@ -58,4 +62,28 @@ class Peers:
             party = origin.customer or origin.trunk
             seed = f"{side} {'' if party is None else party.id}".encode()
             peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, seed)
+        return peer
+
+    def identify(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:
+        """Remember who has proved to be at the far end of a connection; () forgets it."""
+        key = (listener.slot, address)
+        self._by_connection.pop(key, None)
+        if identities:
+            self._identified[key] = identities
+        else:
+            self._identified.pop(key, None)
+
+    def find_connected(self, source: Address, listener: Listener) -> Peer:
+        """Who is at the far end of a TLS connection: whom its certificate names, or else whose address it is."""
+        key = (listener.slot, source)
+        peer = self._by_connection.get(key)
+        if peer is not None:
+            return peer
+        peer = self.find(source.host, listener.side)
+        identities = self._identified.get(key)
+        if identities is not None:
+            origin = self._snapshot.identify(peer.origin, identities)
+            party = origin.customer or origin.trunk
+            seed = f"{listener.side} {'' if party is None else party.id}".encode()
+            peer = self._by_connection[key] = peer._replace(origin=origin, loop_seed=seed)
         return peer

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from edge_proxy.addr import Side, Wall
+from edge_proxy.policy.access import Proof
 from edge_proxy.policy.digest import Realm
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
@@ -39,6 +41,9 @@ class Snapshot:
     realm: Realm | None = None
     """How customers with credentials are challenged; None: there are none."""
 
+    tls_identities: Mapping[str, int] = field(default_factory=dict)
+    """Names and hashes in the certificates of customers, with whose they are."""
+
     @property
     def customers(self) -> tuple[Customer, ...]:
         return self.rulebook.customers
@@ -57,3 +62,14 @@ class Snapshot:
             return Origin(side, None if ordinal < 0 else self.customers[ordinal], None, asn)
         ordinal = self.trunk_sources.find(host)
         return Origin(side, None, None if ordinal < 0 else self.trunks[ordinal], asn)
+
+    def identify(self, origin: Origin, identities: tuple[str, ...]) -> Origin:
+        """The origin when the far end of its TLS connection has proved to be these: stronger than its address."""
+        found = {self.tls_identities[one]: one for one in reversed(identities) if one in self.tls_identities}
+        if not found or origin.side is not Side.CUSTOMERS:
+            return origin
+        if len(found) > 1:
+            names = " and ".join(sorted(self.customers[ordinal].id for ordinal in found))
+            return replace(origin, customer=None, failure=f"the certificate is of several customers: {names}")
+        ((ordinal, identity),) = found.items()
+        return replace(origin, customer=self.customers[ordinal], shown=Proof.TLS_MUTUAL, identity=identity)

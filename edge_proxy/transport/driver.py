@@ -21,6 +21,7 @@ from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.transaction.layer import Send
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port, Received
+from edge_proxy.transport.stream import StreamPort
 
 _CLOCK_CHECK_S: Final = 1.0
 _EARLIEST_S: Final = 0.001
@@ -73,6 +74,8 @@ class Driver:
         self._set_clock()
         for port, listener in self._ports:
             port.on_unreachable = functools.partial(self._unreachable, listener)
+            if isinstance(port, StreamPort):
+                port.on_identity = functools.partial(self.pipeline.peer_identity, listener)
             deliver = functools.partial(self._take_turn, listener)
             await port.start(self._loop, deliver if self.mesh is None else self.mesh.sifted(listener, deliver))
         if self.mesh is not None:

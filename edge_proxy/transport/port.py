@@ -16,6 +16,14 @@ Unreachable = Callable[[Address, list[bytes]], None]
 """Takes the messages for an address that no connection could be had to."""
 
 
+Identify = Callable[[Address, tuple[str, ...]], None]
+"""Takes who the peer at an address has proved to be on the connection with it; () when that connection has ended."""
+
+
+def ignore_identity(_address: Address, _identities: tuple[str, ...]) -> None:
+    """Nobody has asked to be told."""
+
+
 def ignore_unreachable(_address: Address, _messages: list[bytes]) -> None:
     """Nobody has asked to be told."""
 

@@ -19,7 +19,8 @@ from typing import Final, cast
 from edge_proxy.addr import Address
 from edge_proxy.sip.framing import StreamFramer
 from edge_proxy.sip.limits import Limits
-from edge_proxy.transport.port import Deliver, Unreachable, ignore_unreachable
+from edge_proxy.transport.peer_certificate import identities_of
+from edge_proxy.transport.port import Deliver, Identify, Unreachable, ignore_identity, ignore_unreachable
 from edge_proxy.transport.tls import TlsIdentity
 
 _BACKLOG: Final = 512
@@ -95,6 +96,7 @@ class StreamPort:
         self.send_errors = 0
         self.send_overflows = 0
         self.on_unreachable: Unreachable = ignore_unreachable
+        self.on_identity: Identify = ignore_identity
         self._bind = bind
         self._tls = tls
         self._server: asyncio.Server | None = None
@@ -230,6 +232,8 @@ class StreamPort:
             too_many = by_source >= self.settings.max_connections_per_source
             if too_many or len(self._all) > self.settings.max_connections:
                 return False
+        if connection.identities:
+            self.on_identity(peer, connection.identities)
         self._connections[peer] = connection
         for data in self._waiting.pop(peer, ()):
             if not connection.write(data):
@@ -242,6 +246,8 @@ class StreamPort:
             return
         self._all.discard(connection)
         peer = connection.peer
+        if connection.identities:
+            self.on_identity(peer, ())
         remaining = self._by_source.get(peer.host, 1) - 1
         if remaining > 0:
             self._by_source[peer.host] = remaining
@@ -267,6 +273,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_why",
         "aliases",
+        "identities",
         "is_outgoing",
         "peer",
     )
@@ -283,6 +290,8 @@ class Connection(asyncio.Protocol):
         self._why = CloseCause.PEER
         self.aliases: set[Address] = set()
         """Other addresses that this connection serves; as many as the peer's Vias named ports."""
+        self.identities: tuple[str, ...] = ()
+        """Who the peer has proved to be (see peer_certificate.py)."""
 
     @property
     def is_verified(self) -> bool:
@@ -299,6 +308,7 @@ class Connection(asyncio.Protocol):
                 stream.abort()
                 return
             self.peer = Address(name[0], name[1])
+        self.identities = identities_of(stream.get_extra_info("ssl_object"))
         stream.set_write_buffer_limits(high=self._port.settings.max_write_buffer_bytes)
         self._last_read_at = asyncio.get_running_loop().time()
         if not self._port.joined(self):

@@ -74,6 +74,9 @@ def test_nobody_is_challenged_without_credentials() -> None:
         ('sources: ["10.0.0.1"], minimum_proof: digest', "customers[0].minimum_proof: digest needs credentials"),
         ('sources: ["10.0.0.1"], minimum_proof: tls-mutual', "minimum_proof: tls-mutual needs tls_identities"),
         ('sources: ["10.0.0.1"], minimum_proof: strong', "customers[0].minimum_proof:"),
+        ('tls_identities: ["dns:a.example"]', "customers[0].tls_identities: nobody is asked for a certificate"),
+        ('tls_identities: ["sbc.a.example"]', "customers[0].tls_identities[0]: "),
+        ('tls_identities: ["sha256:abc"]', "customers[0].tls_identities[0]: "),
         ('sources: ["10.0.0.1"], asns: [64500]', "customers[0].asns: without a table"),
         ('sources: ["10.0.0.1"], asns: [0]', "customers[0].asns[0]:"),
     ],
@@ -107,3 +110,33 @@ def test_wrong_authentication_is_an_error(section: str, said: str) -> None:
     """The section's own keys."""
     errors = errors_of('sources: ["10.0.0.1"]', more=f"authentication: {section}\n")
     assert any(said in line for line in errors), errors
+
+
+TLS = """\
+node: edge-1
+listeners:
+  customers:
+    bind: "127.0.0.1:5060"
+    tls: {bind: "127.0.0.1:5061", certificate: c, key: k, ca: a, client_certificate: optional}
+  carriers: {bind: "127.0.0.1:5070"}
+trunks: [{id: carrier-a, targets: ["sip:127.0.0.1:5090"]}]
+customers:
+"""
+
+
+def test_tls_identities_are_compared_in_one_spelling() -> None:
+    """Upper case, colons in a hash and long IPv6 addresses are the same as without."""
+    written = f'"DNS:Sbc.Acme.Example", "uri:sip:acme.example", "ip:2001:db8:0::1", "SHA256:{":".join(["AB"] * 32)}"'
+    text = TLS + f"  - {{id: c0, country: US, tls_identities: [{written}]}}\n"
+    snapshot = compile_snapshot(parse_settings(text.encode(), "f.yaml"))
+    expected = ["dns:sbc.acme.example", "uri:sip:acme.example", "ip:2001:db8::1", f"sha256:{'ab' * 32}"]
+    assert list(snapshot.tls_identities) == expected
+
+
+def test_tls_identity_belongs_to_one_customer() -> None:
+    """Else a certificate would name two."""
+    lines = [f'  - {{id: c{n}, country: US, tls_identities: ["{text}"]}}' for n, text in enumerate(("dns:a", "DNS:A"))]
+    with pytest.raises(ConfigErrors) as caught:
+        parse_settings((TLS + "\n".join(lines) + "\n").encode(), "f.yaml")
+    assert "f.yaml:10: customers[1].tls_identities[0]: " in str(caught.value)
+    assert "line 9" in str(caught.value)
