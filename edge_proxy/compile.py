@@ -48,7 +48,7 @@ from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginT
 from edge_proxy.policy.wildcard import Wildcard
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
-from edge_proxy.traffic.address_ranges import RangeMap
+from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps
 from edge_proxy.traffic.asn_table import AsnTable
 
 _HASH_CHARS: Final = 12
@@ -111,6 +111,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         rollout=_rollout(settings.policy),
         ip_origin=ip_origin,
     )
+    shared = _shared_sources(settings)
     return Snapshot(
         version=digest.hexdigest()[:_HASH_CHARS],
         rulebook=rulebook,
@@ -127,7 +128,9 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         ),
         customer_targets=customer_targets,
         trunk_targets=trunk_targets,
-        customer_sources=_source_map(customer.prefixes for customer in settings.customers),
+        customer_sources=_source_map([] if customer.match else customer.prefixes for customer in settings.customers),
+        shared_sources=shared[0],
+        shared_groups=shared[1],
         trunk_sources=_source_map(trunk.prefixes for trunk in settings.trunks),
         asn_table=asn_table,
         limits=settings.sip.limits,
@@ -163,6 +166,7 @@ def _access(customer: CustomerSettings) -> Access:
     return Access(
         has_credentials=bool(customer.credentials),
         minimum_proof=customer.minimum_proof,
+        match=None if customer.match is None else customer.match.compiled,
         asns=frozenset(Asn(number) for number in customer.asns),
     )
 
@@ -210,6 +214,18 @@ def _read_password(path: Path) -> str:
     if not password:
         raise ConfigError(f"the first line of {path} is empty; write the password there")
     return password
+
+
+def _shared_sources(settings: Settings) -> tuple[RangeMap | None, list[tuple[int, ...]]]:
+    """Who may send from an address that customers share, where their requests tell them apart."""
+    entries = [
+        (*prefix, ordinal)
+        for ordinal, customer in enumerate(settings.customers)
+        if customer.match is not None
+        for prefix in customer.prefixes
+    ]
+    pieces, groups = group_overlaps(entries)
+    return (RangeMap.build(pieces) if pieces else None), groups
 
 
 def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:

@@ -111,7 +111,8 @@ def _side_of(text: str, address: Address, snapshot: Snapshot) -> Side:
         except ValueError as error:
             raise ExplainError(f"--side {text!r} is no side; write customers or carriers") from error
     is_trunk = snapshot.trunk_sources.find(address.host) >= 0
-    is_customer = snapshot.customer_sources.find(address.host) >= 0
+    origin = snapshot.origin_of(address.host, Side.CUSTOMERS)
+    is_customer = origin.customer is not None or bool(origin.candidates)
     return Side.CARRIERS if is_trunk and not is_customer else Side.CUSTOMERS
 
 

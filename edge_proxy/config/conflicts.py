@@ -13,7 +13,7 @@ from edge_proxy.addr import Address, Transport
 from edge_proxy.config.document import Document, KeyPath, Scalar, Sequence, quote
 from edge_proxy.config.endpoints import is_wildcard, parse_listen_address
 from edge_proxy.config.models import TELEMETRY_LISTEN
-from edge_proxy.config.origins import find_origin_conflicts
+from edge_proxy.config.origins import find_origin_conflicts, match_of
 from edge_proxy.numbers.ownership import parse_range
 from edge_proxy.traffic.address_ranges import parse_prefix
 
@@ -71,12 +71,15 @@ class _Claim:
 
 
 def _source_claims(document: Document) -> Iterator[_Claim]:
+    """Customers that their requests tell apart may share addresses: each way to be told is a kind of its own."""
+    kinds: dict[tuple[str, ...], int] = {}
     for customer, item, keys, text in _customer_items(document, "sources"):
         try:
             first, last, version = parse_prefix(text)
         except ValueError:
             continue
-        yield _Claim(version, first, last, customer, item, keys, text)
+        kind = kinds.setdefault(match_of(document, customer), len(kinds)) * 8 + version
+        yield _Claim(kind, first, last, customer, item, keys, text)
 
 
 def _number_claims(document: Document) -> Iterator[_Claim]:

@@ -30,7 +30,14 @@ from edge_proxy.config.identity import IdentitySettings
 from edge_proxy.config.ip_origin import EquipmentSettings, IpOriginSettings
 from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
 from edge_proxy.config.lists import ListSettings
-from edge_proxy.config.origins import Asn, AuthenticationSettings, CredentialSettings, MinimumProof, TlsIdentityText
+from edge_proxy.config.origins import (
+    Asn,
+    AuthenticationSettings,
+    CredentialSettings,
+    MatchSettings,
+    MinimumProof,
+    TlsIdentityText,
+)
 from edge_proxy.config.refusals import RefusalSettings
 from edge_proxy.config.rollout import RuleModes, Shares
 from edge_proxy.config.section import FilePath, NumberRange, Prefix, Section, Token
@@ -258,6 +265,7 @@ class OverloadSettings(Section):
 class CustomerSettings(IdentitySettings):
     id: Token = Field(examples=["acme"])
     sources: list[Prefix] = Field(default=[], examples=['["192.0.2.0/28"]'])
+    match: MatchSettings | None = None
     credentials: list[CredentialSettings] = Field(default=[], examples=["[{username: a, password_file: a.txt}]"])
     tls_identities: list[TlsIdentityText] = Field(default=[], examples=['["dns:sbc.acme.example"]'])
     minimum_proof: MinimumProof = Proof.NONE

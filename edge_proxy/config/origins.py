@@ -18,13 +18,14 @@ from pydantic_core.core_schema import ValidationInfo
 
 from edge_proxy.config.document import Document, KeyPath, Scalar, Sequence, quote
 from edge_proxy.config.section import FilePath, Section
-from edge_proxy.policy.access import Proof
+from edge_proxy.policy.access import Discriminator, Proof
 from edge_proxy.policy.digest import Algorithm
 
 if TYPE_CHECKING:
     from edge_proxy.errors import ConfigError
 
 _USERNAME: Final = re.compile(r"[^\s\"\\:]{1,128}")
+_NOT_TOLD_BY: Final = frozenset({"via", "v", "call-id", "i", "cseq", "content-length", "l", "max-forwards"})
 _REALM: Final = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -103,6 +104,53 @@ class CredentialSettings(Section):
         return value
 
 
+def _checked_header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9\-.!%*_+`'~]{1,64}", text) or text.lower() in _NOT_TOLD_BY:
+        raise ValueError(f"{quote(text)} is no header that tells customers apart; write one such as X-Tenant")
+    return text
+
+
+class MatchHeaderSettings(Section):
+    """A header and what it holds."""
+
+    name: Annotated[str, AfterValidator(_checked_header_name)] = Field(examples=["X-Tenant"])
+    value: str = Field(min_length=1, max_length=256, examples=["acme"])
+
+
+class MatchSettings(Section):
+    """What tells a customer apart from others at the same address."""
+
+    trunk_group: str | None = Field(default=None, min_length=1, max_length=128, examples=["TG2-1"])
+    trunk_context: str | None = Field(
+        default=None, min_length=1, max_length=253, validate_default=True, examples=["example.com"]
+    )
+    header: MatchHeaderSettings | None = Field(default=None, validate_default=True)
+
+    @check_field("trunk_context")
+    @classmethod
+    def _of_a_group(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("trunk_group") is None:
+            raise ValueError("a context names no trunk group; write trunk_group beside it")
+        return value
+
+    @check_field("header")
+    @classmethod
+    def _something(cls, value: MatchHeaderSettings | None, info: ValidationInfo) -> MatchHeaderSettings | None:
+        if value is None and "trunk_group" in info.data and info.data["trunk_group"] is None:
+            raise ValueError("nothing is there to match; write trunk_group or header")
+        return value
+
+    @property
+    def compiled(self) -> Discriminator:
+        header = self.header
+        return Discriminator(
+            (self.trunk_group or "").lower(),
+            (self.trunk_context or "").lower(),
+            "" if header is None else header.name.lower(),
+            "" if header is None else header.value,
+        )
+
+
 class AuthenticationSettings(Section):
     """How customers with credentials are challenged."""
 
@@ -122,6 +170,9 @@ def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
         yield from _no_way_in(document, at)
         yield from _unreachable_proof(document, at)
         yield from _unasked_certificates(document, at)
+        if document.find((*at, "match")) is not None and not _length(document, (*at, "sources")):
+            text = "it tells apart who sends from one address, and there are no sources; write them, or remove match"
+            yield document.error((*at, "match"), text)
         asns: KeyPath = (*at, "asns")
         if _length(document, asns) and document.find(("asn",)) is None:
             yield document.error(asns, "without a table nobody's AS is known; write the section `asn`, or remove asns")
@@ -148,6 +199,15 @@ def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
                 yield document.error(
                     keys, f"{quote(identity)} is already another customer's on line {line}; take it from one of the two"
                 )
+
+
+def match_of(document: Document, customer: int) -> tuple[str, ...]:
+    """What tells a customer (by place in the file) apart at its addresses, in one spelling; () when nothing does."""
+    at: KeyPath = ("customers", customer, "match")
+    keys = (("trunk_group",), ("trunk_context",), ("header", "name"), ("header", "value"))
+    group, context, name, value = (_text(document, (*at, *key)) or "" for key in keys)
+    found = (group.lower(), context.lower(), name.lower(), value)
+    return found if any(found) else ()
 
 
 def _no_way_in(document: Document, at: KeyPath) -> Iterator[ConfigError]:

@@ -17,6 +17,7 @@ from edge_proxy.pipeline.nonces import Freshness, NonceBook
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Proof
 from edge_proxy.policy.digest import Realm
+from edge_proxy.policy.discriminators import tell_apart
 from edge_proxy.policy.parties import Mode, Origin
 from edge_proxy.sip import grammar
 from edge_proxy.sip.digest import DigestAnswer, challenge_line, parse_digest_answer
@@ -41,7 +42,7 @@ def admit_saved(snapshot: Snapshot, message: Message, origin: Origin, transport:
 
 
 class Admission:
-    """Finds out who sends, for one worker. Costs nothing where no customer has credentials."""
+    """Finds out who sends, for one worker. Costs nothing where no customer has credentials or a shared address."""
 
     __slots__ = ("_nonces", "_realm", "_snapshot", "is_active")
 
@@ -53,7 +54,7 @@ class Admission:
         """Nonces live on; users and passwords are the new ones at once."""
         self._snapshot = snapshot
         self._realm: Realm | None = snapshot.realm
-        self.is_active = snapshot.realm is not None
+        self.is_active = snapshot.realm is not None or snapshot.shared_sources is not None
 
     def take_answer(self, message: Message) -> DigestAnswer | None:
         """Take the credentials that are meant for us off the message, so that they go no further (§22.3)."""
@@ -83,6 +84,8 @@ class Admission:
         now: Wall | None,
     ) -> Origin | Challenge:
         """Who sends this. `now` None: a message of another day is looked at, and its nonce is not."""
+        if origin.candidates:
+            origin = tell_apart(origin, message)
         realm = self._realm
         customer = origin.customer
         if realm is None or origin.failure:

@@ -381,7 +381,7 @@ class Pipeline:
 
     def _answer_options(self, message: Message, source: Address, listener: Listener, peer: Peer) -> Outcome:
         """OPTIONS to ourselves (§11.2): alive for those we know, 403 for those we do not."""
-        if peer.origin.customer is None and peer.origin.trunk is None:
+        if peer.origin.customer is None and peer.origin.trunk is None and not peer.origin.candidates:
             self._answer(message, source, listener, 403)
             return Disposition.ANSWERED, Cause.REFUSED
         accept = b"Accept: application/sdp"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge_proxy.addr import Side, Wall
@@ -41,6 +41,9 @@ class Snapshot:
     realm: Realm | None = None
     """How customers with credentials are challenged; None: there are none."""
 
+    shared_sources: RangeMap | None = None
+    """Sources of customers that a request must show itself to be of, to groups of these; None: there are none."""
+    shared_groups: Sequence[tuple[int, ...]] = ()
     tls_identities: Mapping[str, int] = field(default_factory=dict)
     """Names and hashes in the certificates of customers, with whose they are."""
 
@@ -59,7 +62,12 @@ class Snapshot:
         asn = self.asn_table.asn_of(host)
         if side is Side.CUSTOMERS:
             ordinal = self.customer_sources.find(host)
-            return Origin(side, None if ordinal < 0 else self.customers[ordinal], None, asn)
+            customer = None if ordinal < 0 else self.customers[ordinal]
+            group = -1 if self.shared_sources is None else self.shared_sources.find(host)
+            if group < 0:
+                return Origin(side, customer, None, asn)
+            candidates = tuple(self.customers[one] for one in self.shared_groups[group])
+            return Origin(side, customer, None, asn, candidates=candidates)
         ordinal = self.trunk_sources.find(host)
         return Origin(side, None, None if ordinal < 0 else self.trunks[ordinal], asn)
 
@@ -70,6 +78,9 @@ class Snapshot:
             return origin
         if len(found) > 1:
             names = " and ".join(sorted(self.customers[ordinal].id for ordinal in found))
-            return replace(origin, customer=None, failure=f"the certificate is of several customers: {names}")
+            return replace(
+                origin, customer=None, candidates=(), failure=f"the certificate is of several customers: {names}"
+            )
         ((ordinal, identity),) = found.items()
-        return replace(origin, customer=self.customers[ordinal], shown=Proof.TLS_MUTUAL, identity=identity)
+        customer = self.customers[ordinal]
+        return replace(origin, customer=customer, shown=Proof.TLS_MUTUAL, identity=identity, candidates=())

@@ -32,6 +32,18 @@ _STRENGTH: Final = {proof: strength for strength, proof in enumerate(Proof)}
 
 
 @dataclass(frozen=True, slots=True)
+class Discriminator:
+    """What a customer's requests show beside an address that it shares; all that is not "" must fit."""
+
+    trunk_group: str = ""
+    """The `tgrp` of the Contact (RFC 4904), and its `trunk-context`; in lower case."""
+    trunk_context: str = ""
+    header: str = ""
+    """The name of a header, in lower case."""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """What one customer has to show. The default asks for nothing but a source that is its own."""
 
@@ -39,6 +51,8 @@ class Access:
     minimum_proof: Proof = Proof.NONE
     asns: frozenset[Asn] = frozenset()
     """The autonomous systems it may come from; empty: any."""
+    match: Discriminator | None = None
+    """What tells it apart from others at its addresses; None: the address alone."""
 
     def can_be_helped(self, proof: Proof) -> bool:
         """Whether digest credentials would make good what `proof` lacks."""

@@ -66,6 +66,10 @@ class Origin:
     """The user name or the TLS identity that was proved."""
     failure: str = ""
     """Why the credentials that were shown prove nothing; "" when none were, or when they are right."""
+    candidates: tuple[Customer, ...] = ()
+    """The customers that share the address; which of them sends, the request must show."""
+    doubt: str = ""
+    """Why it shows none of them."""
 
     def proof(self, transport: Transport) -> Proof:
         if self.shown is not Proof.NONE:

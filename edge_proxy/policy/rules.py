@@ -106,7 +106,8 @@ def known_source(case: Weighed, book: Rulebook) -> Finding | None:
     """The source address must be a customer's (or, on the carrier side, a trunk's)."""
     origin = case.facts.source.origin
     if origin.customer is None and origin.trunk is None:
-        return Finding(Reason.UNKNOWN_SOURCE, f"{case.facts.source.address.host} is no source we know")
+        text = origin.doubt or f"{case.facts.source.address.host} is no source we know"
+        return Finding(Reason.UNKNOWN_SOURCE, text)
     return None
 
 

@@ -230,3 +230,33 @@ def _sweep(firsts: Sequence[int], lasts: Sequence[int], values: Sequence[int]) -
 def _shown(text: str) -> str:
     """Foreign text for an error message: cut and escaped."""
     return repr(text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "...")
+
+
+def group_overlaps(
+    entries: Sequence[tuple[int, int, int, int]],
+) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, ...]]]:
+    """(first, last, version, value) entries that may overlap, as disjoint ones whose value is the place of a group.
+
+    A group is the values of all entries that hold an address, in ascending order.
+    """
+    numbers: dict[tuple[int, ...], int] = {}
+    pieces: list[tuple[int, int, int, int]] = []
+    for version in (4, 6):
+        changes: dict[int, list[int]] = {}
+        for first, last, its_version, ordinal in entries:
+            if its_version == version:
+                changes.setdefault(first, []).append(ordinal)
+                changes.setdefault(last + 1, []).append(~ordinal)
+        active: dict[int, int] = {}
+        begun = 0
+        for point in sorted(changes):
+            if active:
+                group = tuple(sorted(active))
+                pieces.append((begun, point - 1, version, numbers.setdefault(group, len(numbers))))
+            begun = point
+            for change in changes[point]:
+                ordinal, step = (change, 1) if change >= 0 else (~change, -1)
+                active[ordinal] = active.get(ordinal, 0) + step
+                if not active[ordinal]:
+                    del active[ordinal]
+    return pieces, list(numbers)

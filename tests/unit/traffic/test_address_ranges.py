@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_proxy.traffic.address_ranges import NOT_FOUND, RangeMap, parse_address, parse_prefix
+from edge_proxy.traffic.address_ranges import NOT_FOUND, RangeMap, group_overlaps, parse_address, parse_prefix
 
 Entry = tuple[int, int, int, int]
 
@@ -263,3 +263,15 @@ def test_v4_range_takes_at_most_16_bytes_and_a_gap() -> None:
     assert alike.size_bytes < 100
     assert apart.find_v4(512 * (count - 1) + 255) == count - 1
     assert apart.find_v4(512 * (count - 1) + 256) == NOT_FOUND
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.sampled_from((4, 6)), st.integers(0, 5))))
+def test_overlaps_become_groups(raw: list[tuple[int, int, int, int]]) -> None:
+    """At every address, exactly the ordinals whose ranges hold it; the pieces do not overlap."""
+    entries = [(min(a, b), max(a, b), version, ordinal) for a, b, version, ordinal in raw]
+    pieces, groups = group_overlaps(entries)
+    for version in (4, 6):
+        for address in range(32):
+            expected = {o for first, last, v, o in entries if v == version and first <= address <= last}
+            found = [groups[g] for first, last, v, g in pieces if v == version and first <= address <= last]
+            assert [set(group) for group in found] == ([expected] if expected else [])
