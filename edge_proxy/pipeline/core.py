@@ -443,7 +443,8 @@ class Pipeline:
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
-        message = dialog_identity(message, source, listener, hops, self._peers, self.snapshot.rulebook)
+        whose = (source, listener, state.customer)
+        message = dialog_identity(message, whose, hops, self._peers, self.snapshot.rulebook)
         context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing)
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.

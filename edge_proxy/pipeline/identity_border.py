@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_proxy.addr import Address, Listener
+from edge_proxy.addr import Address, Listener, Side
 from edge_proxy.numbers.e164 import format_e164
 from edge_proxy.pipeline.peers import Peers
 from edge_proxy.pipeline.target_book import Hop
@@ -34,20 +34,25 @@ def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Mess
 
 
 def dialog_identity(
-    message: Message, source: Address, listener: Listener, hops: Sequence[Hop], peers: Peers, book: Rulebook
+    message: Message, whose: tuple[Address, Listener, str], hops: Sequence[Hop], peers: Peers, book: Rulebook
 ) -> Message:
     """A request inside a dialog as it goes on to one of `hops`, which are told whether they may see what is private.
 
+    `whose` is where it came from, and on which customer's account the dialog is: on the customers' side it speaks for
+    whoever is known by a password or a mark, and so by nothing that a request inside a dialog shows.
     No rule judged it, so that what a customer asserts goes on only where all of it is the customer's own.
     """
     first = message.first
     if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
         return message
+    source, listener, account = whose
     if asks_for_concealment(message):
         for hop in hops:
             hop.trusts_identity = _is_trusted(peers.find(hop.address.host, listener.side.other).origin)
-    origin = peers.find(source.host, listener.side).origin
+    origin = peers.find_connected(source, listener).origin
     customer = origin.customer
+    if listener.side is Side.CUSTOMERS and (customer is None or origin.candidates):
+        customer = next((one for one in book.customers if one.id == account), None)
     if customer is None:
         return _from_elsewhere(message, origin)
     policy = customer.identity

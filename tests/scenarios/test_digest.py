@@ -119,6 +119,12 @@ def test_call_goes_on_by_its_dialog_token() -> None:
     dialog = Dialog(invited, play.stranger.gets(200), caller=STRANGER)
     play.stranger.sends(dialog.from_caller("ACK", line, cseq=dialog.invite_cseq))
     assert not values(play.carrier.gets("ACK"), "Proxy-Authorization")
+    own = f"P-Asserted-Identity: <sip:{NUMBER}@roamer.example>"
+    play.stranger.sends(dialog.from_caller("UPDATE", own, "Privacy: none"))
+    updated = play.carrier.gets("UPDATE")
+    assert value(updated, "P-Asserted-Identity") == own.partition(": ")[2]  # its own number, on its own account
+    play.carrier.sends(answer(updated, 200))
+    play.stranger.gets(200)
     play.stranger.sends(dialog.from_caller("BYE"))
     play.carrier.sends(answer(play.carrier.gets("BYE"), 200))
     play.stranger.gets(200)
