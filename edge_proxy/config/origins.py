@@ -170,11 +170,11 @@ def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
         yield from _no_way_in(document, at)
         yield from _unreachable_proof(document, at)
         yield from _unasked_certificates(document, at)
-        if document.find((*at, "match")) is not None and not _length(document, (*at, "sources")):
+        if _is_written(document, (*at, "match")) and not _length(document, (*at, "sources")):
             text = "it tells apart who sends from one address, and there are no sources; write them, or remove match"
             yield document.error((*at, "match"), text)
         asns: KeyPath = (*at, "asns")
-        if _length(document, asns) and document.find(("asn",)) is None:
+        if _length(document, asns) and not _is_written(document, ("asn",)):
             yield document.error(asns, "without a table nobody's AS is known; write the section `asn`, or remove asns")
         for item in range(_length(document, (*at, "credentials"))):
             keys: KeyPath = (*at, "credentials", item, "username")
@@ -214,7 +214,7 @@ def _no_way_in(document: Document, at: KeyPath) -> Iterator[ConfigError]:
     if any(_length(document, (*at, key)) for key in ("credentials", "tls_identities")):
         return
     entry = document.find((*at, "sources"))
-    if entry is None:
+    if entry is None or not _is_written(document, (*at, "sources")):
         text = 'the key "sources" is missing; write `sources: ["192.0.2.0/28"]`, or `credentials`'
         yield document.error((*at, "sources"), text)
     elif isinstance(entry.node, Sequence) and not entry.node.items:
@@ -240,6 +240,12 @@ def _unreachable_proof(document: Document, at: KeyPath) -> Iterator[ConfigError]
         yield document.error(keys, f"{wanted} needs tls_identities, which this customer has none of; write them")
     elif wanted == Proof.DIGEST and not (has_digest or has_tls):
         yield document.error(keys, f"{wanted} needs credentials, which this customer has none of; write them")
+
+
+def _is_written(document: Document, keys: KeyPath) -> bool:
+    """Whether the key is there and has a value: without one it counts as not written."""
+    entry = document.find(keys)
+    return entry is not None and not (isinstance(entry.node, Scalar) and entry.node.value is None)
 
 
 def _length(document: Document, keys: KeyPath) -> int:

@@ -62,6 +62,7 @@ def test_nobody_is_challenged_without_credentials() -> None:
     ("customer", "said"),
     [
         ("credentials: []", "customers[0].sources: the key"),
+        ("sources: null", "customers[0].sources: the key"),
         ("sources: []", "customers[0].sources: the list is empty"),
         ("credentials: [{username: a}]", "customers[0].credentials[0].password_file: nothing says the password"),
         ("credentials: [{username: a, ha1_sha256: hunter2}]", "ha1_sha256: it is no hash of 64"),
