@@ -40,6 +40,7 @@ from edge_proxy.telemetry.logs import set_up_logs
 from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_reader
 from edge_proxy.transport.mesh import open_pair
 from edge_proxy.transport.reuseport import open_group, steer
+from edge_proxy.transport.shared_limits import LimitTable
 from edge_proxy.worker import Place, Worker, load_secret, run_worker
 
 _EXIT_BAD_INPUT: Final = 2
@@ -165,6 +166,7 @@ class Supervisor:
             if not steer(group):
                 self._log.warning("the kernel does not steer by Call-ID; workers hand over what is not theirs")
         self._board = Board(memoryview(mmap.mmap(-1, Board.size(count))), count)
+        self._limits = LimitTable(count)
         for number in range(count):
             inbox, outbox = open_pair()
             self._outboxes.append(outbox)
@@ -247,6 +249,7 @@ class Supervisor:
             metrics_at=self._metrics_at,
             on_reload=lambda version: _say(words, _RELOADED + version.encode() if version else _REFUSED),
             first_names_s=first_names_s,
+            limits=self._limits,
         )
 
         def serve() -> None:

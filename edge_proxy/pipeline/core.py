@@ -106,7 +106,7 @@ class Pipeline:
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
-        self._decider = Decider(settings.worker, self.counters, self.calls)
+        self.decider = Decider(settings.worker, self.counters, self.calls)
         self._use_targets(snapshot, None)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
@@ -333,7 +333,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.UNKNOWN_SHED
         if not routed.routes and self._is_ping(message):
             return None  # a sign of life that says, in its Via, how we are
-        has_room = customer is None or self._decider.has_room(customer, now)
+        has_room = customer is None or self.decider.has_room(customer, now)
         if has_room and not falls_into(self.overload.percent, message.call_id, self.settings.secret):
             return None
         self._answer(message, source, listener, 503, extra=[b"Retry-After: %d" % RETRY_AFTER_S])
@@ -478,7 +478,7 @@ class Pipeline:
     ) -> Outcome:
         """A request that begins something: decide, record, then refuse it or send it on."""
         uri = routed.called
-        attempt, callee = self._decider.decide(
+        attempt, callee = self.decider.decide(
             self.snapshot,
             message,
             uri,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from edge_proxy.addr import E164, Monotonic, Wall
 from edge_proxy.numbers.e164 import read_number
 from edge_proxy.pipeline.calls import CallBook
@@ -21,14 +23,28 @@ from edge_proxy.sip.uri import Uri
 from edge_proxy.traffic.ledger import LedgerRow
 
 
+class SharedCalls(Protocol):
+    """What several workers know of their customers together. As a context it keeps the others waiting."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    def others(self, customer: str) -> int:
+        """Calls that the customer has up with the other workers."""
+
+    def publish(self, customer: str, active: int) -> None:
+        """Tell the others how many it has up here."""
+
+
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_calls", "_counters", "_ids", "limiter")
+    __slots__ = ("_calls", "_counters", "_ids", "limiter", "shared")
 
     def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
         self._calls = calls
         self.limiter = CallLimiter(calls.held, calls.short_calls)
+        self.shared: SharedCalls | None = None
+        """None: this worker is the only one."""
         self._counters = counters
         self._ids = EvidenceIds(worker)
 
@@ -85,7 +101,10 @@ class Decider:
 
     def has_room(self, customer: Customer, now: Monotonic) -> bool:
         """Whether the customer may have one more call now, by its own limits and whatever its mode."""
-        return self.limiter.has_room(customer.id, customer.limits, self._calls.active_of(customer.id), now)
+        active = self._calls.active_of(customer.id)
+        if self.shared is not None:
+            active += self.shared.others(customer.id)
+        return self.limiter.has_room(customer.id, customer.limits, active, now)
 
     def _hold_to_limits(
         self, snapshot: Snapshot, judgement: Judgement, customer: Customer, now: Monotonic
@@ -98,7 +117,15 @@ class Decider:
         is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
         # What passes only since nothing is enforced counts while it is up, but enforced it would have used up nothing.
         is_charged = not is_monitored or verdict.outcome is not Outcome.MONITORED
-        admission = self.limiter.admit(facts, customer, called, active, book.per_asn, now, charges_it=is_charged)
+        shared = self.shared
+        if shared is None or not customer.limits.are_shared:
+            admission = self.limiter.admit(facts, customer, called, active, book.per_asn, now, charges_it=is_charged)
+        else:
+            with shared:
+                total = active + shared.others(customer.id)
+                admission = self.limiter.admit(facts, customer, called, total, book.per_asn, now, charges_it=is_charged)
+                if admission.excess is None:
+                    shared.publish(customer.id, active + 1)
         excess = admission.excess
         if excess is None:
             return admission.holds

@@ -93,6 +93,12 @@ class CallLimits:
     has_details: bool = field(init=False)
     """Whether more is set than the customer's own rate and count: what the usual call has to ask once."""
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether one of those is set that hold over all workers together: the customer's own rate and count."""
+        own = (self.concurrent_calls, self.calls_per_second, self.messages_per_second)
+        return any(one is not None for one in own)
+
     def __post_init__(self) -> None:
         longest_first = tuple(sorted(self.destinations, key=lambda one: -len(one.digits)))
         object.__setattr__(self, "destinations", longest_first)

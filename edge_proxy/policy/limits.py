@@ -18,7 +18,7 @@ from edge_proxy.policy.behaviour import Sequences, ShortCalls, SpoofBursts
 from edge_proxy.policy.call_limits import NO_ASN_LIMITS, NO_SHARE, AsnLimits, CallLimits, DestinationLimits
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Customer
-from edge_proxy.policy.token_buckets import MOST_BUCKETS, Key, TokenBuckets
+from edge_proxy.policy.token_buckets import MOST_BUCKETS, Buckets, Key, TokenBuckets
 from edge_proxy.policy.verdict import Reason
 
 RETRY_CONCURRENT_S: Final = 5
@@ -58,11 +58,15 @@ class CallLimiter:
         self._short_calls = short_calls
         self._sequences = Sequences()
         self._bursts = SpoofBursts()
-        self._buckets = TokenBuckets(most)
+        self._buckets: Buckets = TokenBuckets(most)
         self._hours: dict[Key, deque[Monotonic]] = {}
         # What the attempt in hand will be charged for if nothing speaks against it.
         self._charges: list[tuple[Key, float, float]] = []
         self._hour_charges: list[Key] = []
+
+    def share(self, buckets: Buckets) -> None:
+        """Keep the rates there from now on."""
+        self._buckets = buckets
 
     @property
     def entries(self) -> int:

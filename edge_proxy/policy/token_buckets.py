@@ -7,7 +7,7 @@ its bound and none is full, the one that was charged longest ago goes: whoever i
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from edge_proxy.addr import Monotonic
 
@@ -18,16 +18,31 @@ MOST_BUCKETS: Final = 65_536
 _SWEEP: Final = 2
 
 
+class Buckets(Protocol):
+    """What the limits need of buckets: here, or shared with other processes."""
+
+    @property
+    def forgotten(self) -> int: ...
+    def __len__(self) -> int: ...
+    def wait_s(self, key: Key, rate: float, depth: float, now: Monotonic) -> float: ...
+    def charge(self, key: Key, rate: float, depth: float, now: Monotonic) -> None: ...
+
+
 class TokenBuckets:
     """`depth` is how many may pass at once, `rate` how many a second come back."""
 
-    __slots__ = ("_buckets", "_most", "forgotten")
+    __slots__ = ("_buckets", "_forgotten", "_most")
 
     def __init__(self, most: int = MOST_BUCKETS) -> None:
         # Tokens, since when, and when it is full again; in the order of the last charge.
         self._buckets: dict[Key, tuple[float, Monotonic, float]] = {}
         self._most = most
-        self.forgotten = 0
+        self._forgotten = 0
+
+    @property
+    def forgotten(self) -> int:
+        """Buckets dropped before they were full, since the table was at its bound."""
+        return self._forgotten
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -61,5 +76,5 @@ class TokenBuckets:
                 return
             del buckets[oldest]
             if not is_full_again:
-                self.forgotten += 1
+                self._forgotten += 1
                 return

@@ -399,3 +399,28 @@ def test_several_workers_log_json_lines_with_their_number(proxy: ProxyProcess) -
     assert proxy.stop() == 0
     lines: list[dict[str, Any]] = [json.loads(line) for line in proxy.log_text().splitlines()]
     assert {line["worker"] for line in lines if line["event"] == "stopping"} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "allowed"),
+    [({"concurrent_calls": 7}, "concurrent_calls", 7), ({"calls_per_second": 0.1}, "calls_per_second", 1)],
+)
+def test_customers_own_limits_hold_over_all_workers(
+    tmp_path: Path, limits: dict[str, float], reason: str, allowed: int
+) -> None:
+    """Exactly as many calls as with one worker, although both let some in."""
+    site = Site()
+    config = site.config(tmp_path)
+    config["workers"] = WORKERS
+    config["customers"][0]["limits"] = limits
+    with (
+        ProxyProcess(tmp_path, site, config) as proxy,
+        SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)),
+        SipSocket((ACME_HOST, site.acme_port), (PROXY_HOST, site.customers_port)) as acme,
+    ):
+        for _ in range(60):
+            acme.send(invite(acme.local))
+        samples = proxy.received("customers", 60)
+        assert samples.total("verdicts_total", outcome="allowed") == allowed
+        assert samples.total("verdicts_total", outcome="refused", reason=reason) == 60 - allowed
+        assert samples.total("calls_active") == allowed
