@@ -36,9 +36,8 @@ from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
 from edge_proxy.transaction.layer import ClientTransaction, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.tables import State
-from edge_proxy.transaction.timers import TimerWheel
+from edge_proxy.transaction.timers import WaitingLine
 
-_TIMER_C: Final = 0
 _LARGEST_DATAGRAM_BYTES: Final = 1300
 _FAILS_OVER: Final = frozenset({503})
 
@@ -67,7 +66,6 @@ class ForwardContext:
         "routed",
         "server",
         "tag",
-        "timer_c_at",
     )
 
     def __init__(
@@ -101,7 +99,6 @@ class ForwardContext:
         """What a request that sets up or refreshes a session asked for; None for any other."""
         self.dialog_call: Call | None = None
         """The call that a request inside its dialog refreshes; `call` is one that the request began."""
-        self.timer_c_at = Monotonic(0.0)
         self.crossing = crossing
         """What the responses need in a call whose topology is hidden; None in any other."""
 
@@ -117,11 +114,12 @@ class Proxy:
     __slots__ = (
         "_branch_key",
         "_calls",
+        "_cancels",
         "_counters",
         "_layer",
         "_targets",
+        "_timers_c",
         "_veil",
-        "_wheel",
         "endings",
         "wall_offset_s",
     )
@@ -141,7 +139,9 @@ class Proxy:
         self._branch_key = branch_key
         self._targets = targets
         self._veil = veil
-        self._wheel: TimerWheel[ForwardContext] = TimerWheel()
+        self._timers_c: WaitingLine[ForwardContext] = WaitingLine(layer.timers.timer_c_s)
+        self._cancels: WaitingLine[ForwardContext] = WaitingLine(layer.timers.timeout_s)
+        """Those whose far end has been sent a CANCEL, for as long as it may take to answer (§9.1)."""
         self.endings: list[Ending] = []
         self.wall_offset_s = 0.0
 
@@ -208,14 +208,17 @@ class Proxy:
         self._finish(context, EndCause.REJECTED, Party.PROXY, 500, now)
 
     def next_deadline(self) -> Monotonic | None:
-        return self._wheel.next_deadline()
+        timer_c, cancel = self._timers_c.next_deadline(), self._cancels.next_deadline()
+        return timer_c if cancel is None or (timer_c is not None and timer_c < cancel) else cancel
 
     def handle_timer(self, now: Monotonic) -> None:
         """Timer C (§16.8) and the transactions that waited in vain."""
         for client, context in self._layer.handle_timer(now):
             if context is not None and context.client is client:
                 self._hop_failed(context, now)
-        self._wheel.fire_due(now, lambda context, _event: self._timer_c(context, now))
+        for line in (self._timers_c, self._cancels):
+            while (due := line.take_due(now)) is not None:
+                self._timer_c(due, now)
 
     def _try_next_hop(self, context: ForwardContext, now: Monotonic) -> None:
         request, routed = context.request, context.routed
@@ -247,10 +250,7 @@ class Proxy:
         context.client = client
         context.hop = hop
         if context.is_invite:
-            is_first = not context.timer_c_at
-            context.timer_c_at = Monotonic(now + layer.timers.timer_c_s)  # each branch has its own (§16.6 step 11)
-            if is_first:
-                self._wheel.start(context.timer_c_at, context, _TIMER_C)
+            self._timers_c.start(context, now)  # each branch has its own (§16.6 step 11)
         if context.call is not None:
             context.call.callee = hop.address
             if hop.target is not None and hop.target.trunk:
@@ -284,7 +284,7 @@ class Proxy:
                 if client is not None and not context.has_sent_cancel:
                     self._send_cancel(context, client, now)
             elif response.status > 100:
-                context.timer_c_at = Monotonic(now + self._layer.timers.timer_c_s)
+                self._timers_c.start(context, now)
         if response.status == 100 or context.request is None or not context.is_invite:
             # To a non-INVITE nothing but 100 may be said before the final response (RFC 4320 §4.1).
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
@@ -314,7 +314,7 @@ class Proxy:
             turn_into_500(response)  # in the books it stays what the target said
         self._layer.respond(context.server, response.status, _as_returned(context, response), now)
         if status < 300 and context.is_invite:
-            context.request = context.routed = None
+            self._let_go(context)
         elif status < 300:
             self._finish(context, EndCause.COMPLETED, Party.CALLEE, status, now)
         elif context.is_cancelled:
@@ -350,9 +350,6 @@ class Proxy:
     def _timer_c(self, context: ForwardContext, now: Monotonic) -> None:
         if context.request is None:
             return
-        if context.timer_c_at > now:
-            self._wheel.start(context.timer_c_at, context, _TIMER_C)
-            return
         self._counters.timer_c_fired += 1
         client = context.client
         if client is None or context.has_sent_cancel or client.state is not State.PROCEEDING:
@@ -386,16 +383,24 @@ class Proxy:
                 now,
                 is_reliable=client.is_reliable,
             )
-        context.timer_c_at = Monotonic(now + self._layer.timers.timeout_s)
-        self._wheel.start(context.timer_c_at, context, _TIMER_C)
+        self._timers_c.stop(context)
+        self._cancels.start(context, now)
 
     def _finish(self, context: ForwardContext, cause: EndCause, by: Party, status: int, now: Monotonic) -> None:
-        context.request = context.routed = None
+        self._let_go(context)
         if context.call is not None:
             wall = Wall(now + self.wall_offset_s)
             ending = self._calls.end(context.call, cause, by, status, now, wall, context.q850)
             if ending is not None:
                 self.endings.append(ending)
+
+    def _let_go(self, context: ForwardContext) -> None:
+        """Its final response is through: nothing waits for it any more, and the request is not needed again."""
+        context.request = context.routed = None
+        context.hops.clear()
+        if context.is_invite:
+            self._timers_c.stop(context)
+            self._cancels.stop(context)
 
 
 def _as_returned(context: ForwardContext, response: Message) -> bytes:

@@ -1,12 +1,14 @@
 """Every timer of RFC 3261 §17 and RFC 6026 in one wheel: deadlines in, what is due out. It never reads a clock.
 
 Starting a timer is a list append and nothing is ever cancelled: a timer that fires in a state that has no use for it
-meets no row in the transaction's table and is over.
+meets no row in the transaction's table and is over. Timer C (§16.8), which is minutes long and hardly ever fires, would
+keep all that its owner holds for so long: it waits in a queue that it can leave.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -88,3 +90,42 @@ class TimerWheel(Generic[T]):
                 # Should one of them raise, the others are still due: at the next tick.
                 for owner, event in slot[fired:]:
                     self.start(now, owner, event)
+
+
+class WaitingLine(Generic[T]):
+    """Timers of one length that are mostly stopped: the owners in the order in which they began to wait.
+
+    What left it, or was never in it, is not held here in any way.
+    """
+
+    __slots__ = ("_due_at", "length_s")
+
+    def __init__(self, length_s: float) -> None:
+        self.length_s = length_s
+        self._due_at: OrderedDict[T, Monotonic] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._due_at)
+
+    def start(self, owner: T, now: Monotonic) -> None:
+        """Wait from now on, also when it has waited before."""
+        self._due_at[owner] = Monotonic(now + self.length_s)
+        self._due_at.move_to_end(owner)
+
+    def stop(self, owner: T) -> None:
+        self._due_at.pop(owner, None)
+
+    def next_deadline(self) -> Monotonic | None:
+        """When the first is due; None when nobody waits."""
+        for due_at in self._due_at.values():
+            return due_at
+        return None
+
+    def take_due(self, now: Monotonic) -> T | None:
+        """The first whose time is over, which no longer waits; None when there is none."""
+        for owner, due_at in self._due_at.items():
+            if due_at <= now:
+                del self._due_at[owner]
+                return owner
+            break
+        return None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_proxy.addr import Monotonic
-from edge_proxy.transaction.timers import TICK_S, TimerSettings, TimerWheel
+from edge_proxy.transaction.timers import TICK_S, TimerSettings, TimerWheel, WaitingLine
 
 moments = st.floats(0, 1e7, allow_nan=False)
 
@@ -97,3 +97,27 @@ def test_settings_follow_from_t1() -> None:
     slow = TimerSettings(t1_s=1.0)
     assert (slow.timeout_s, slow.timer_d_s, slow.timer_100_s) == (64.0, 64.0, 3.0)
     assert TimerSettings(t1_s=0.1).timer_d_s == 32.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100), st.booleans()), max_size=60), st.floats(0.1, 50))
+def test_waiting_line_is_what_sorting_would_give(steps: list[tuple[int, float, bool]], length_s: float) -> None:
+    """Started, started again, stopped: the first to be due is always the one in front, and none is forgotten."""
+    line: WaitingLine[int] = WaitingLine(length_s)
+    expected: dict[int, float] = {}
+    now = Monotonic(0.0)
+    for owner, pause_s, is_start in steps:
+        now = Monotonic(now + pause_s)
+        taken: list[int] = []
+        while (one := line.take_due(now)) is not None:
+            taken.append(one)
+        assert sorted(taken) == sorted(owner for owner, at in expected.items() if at <= now)
+        due_at = [expected.pop(one) for one in taken]
+        assert due_at == sorted(due_at)
+        if is_start:
+            line.start(owner, now)
+            expected[owner] = now + length_s
+        else:
+            line.stop(owner)
+            expected.pop(owner, None)
+        assert line.next_deadline() == min(expected.values(), default=None)
+        assert len(line) == len(expected)
