@@ -30,12 +30,14 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
+from edge_proxy.sip.uri import parse_uri
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
+from edge_proxy.transport.memory import MemoryRelief
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
@@ -48,6 +50,7 @@ _SECRET_BYTES: Final = 32
 _GC_THRESHOLD: Final = 50_000
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
+_MEMORY_CHECK_S: Final = 5.0
 _DRAIN_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
 """How often the date is looked at: a reload or an operator's clock may have moved it."""
@@ -196,7 +199,7 @@ class Worker:
             announce(self._ready_line(metrics_at if self._place is None else self._place.metrics_at))
             self._tell_warnings(self._snapshot)
             self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
-            watching = [loop.create_task(self._watch_evidence())]
+            watching = [loop.create_task(watch) for watch in (self._watch_evidence(), self._give_back_memory())]
             if self._place is None:  # for several workers, the supervisor follows the dates
                 watching.append(loop.create_task(self._follow_dates()))
             await self._stopping.wait()
@@ -313,6 +316,16 @@ class Worker:
         while True:
             self.pipeline.has_evidence_room = self._journal.has_room
             await asyncio.sleep(_HEARTBEAT_S)
+
+    async def _give_back_memory(self) -> None:
+        """When a burst of calls is over, let the system have what it needed."""
+        relief = MemoryRelief([parse_uri.cache_clear])
+        while True:
+            await asyncio.sleep(_MEMORY_CHECK_S)
+            layer = self.pipeline.layer
+            if relief.is_due(len(layer.servers) + len(layer.clients) + len(self.pipeline.calls)):
+                relief.collect()
+                await asyncio.to_thread(relief.trim)
 
     async def _drain(self) -> None:
         """Let transactions that are under way end, for a bounded time, before the sockets close."""

@@ -5,8 +5,8 @@ What returns from `keep` would survive a crash of the process. A record that fou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from edge_proxy.addr import Wall
 from edge_proxy.evidence.journal import Journal
@@ -95,9 +95,13 @@ class Recorder:
         )
 
     def _time(self, at: Wall) -> str:
-        """RFC 3339 with microseconds; the part up to the second is made once a second."""
+        """RFC 3339 with microseconds; the part up to the second is made once a second.
+
+        Not by `datetime`: each time that an aware one is formatted, CPython's method cache keeps one more small string,
+        and these keep the memory of a burst of calls from going back to the system.
+        """
         second = int(at)
         if second != self._second:
             self._second = second
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._second_text}.{int((at - second) * 1_000_000):06d}Z"

@@ -43,11 +43,12 @@ class Uri(NamedTuple):
         return find_param(self.params, name)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def parse_uri(text: bytes) -> Uri:
     """Parse a URI; raises `RemoteProtocolError` when it is none.
 
-    Memoised, since a message is asked for the same one several times; few, since a peer may send long ones.
+    Memoised, since a message is asked for the same one several times. Few, since most hold the token of one call and
+    are never seen again, peers may send long ones, and each lies among what a burst of calls left.
     """
     scheme_match = _SCHEME.match(text)
     if scheme_match is None:

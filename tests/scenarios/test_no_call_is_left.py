@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_proxy.pipeline.proxying import ForwardContext
 from edge_proxy.pipeline.records import Attempt
 from edge_proxy.transaction.layer import Send
 from tests.kit.core_rig import CARRIER, FAR_NUMBER, PBX, Core, Dialog, ack, answer, cancel, invite, request, start_line
@@ -179,3 +181,25 @@ def test_answer_that_crosses_an_early_bye_brings_no_call_back() -> None:
     chaos.finish()
     (ending,) = chaos.core.endings
     assert (ending.cause, ending.ended_by, ending.setup_s) == ("bye", "caller", None)
+
+
+def contexts() -> int:
+    gc.collect()
+    return sum(isinstance(one, ForwardContext) for one in gc.get_objects())
+
+
+def test_request_that_is_over_holds_nothing_until_timer_c_would_have_fired() -> None:
+    """Answered, refused or given up: what was kept of an INVITE is free with its last transaction timer."""
+    before = contexts()
+    core = Core()
+    calls = [invite() for _ in range(3)]
+    sent = [next(send.data for send in core.receive(call, PBX) if send.address == CARRIER) for call in calls]
+    core.receive(answer(sent[0], 200), CARRIER)
+    core.receive(answer(sent[1], 486), CARRIER)
+    core.receive(answer(sent[2], 180), CARRIER)
+    core.receive(cancel(calls[2]), PBX)
+    core.receive(answer(sent[2], 487), CARRIER)
+    assert contexts() == before + 3
+    core.advance(40.0)
+    assert contexts() == before
+    assert len(core.pipeline.calls) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 PROGRAM = """
 import structlog
@@ -29,3 +30,6 @@ def test_log_line_survives_anything_that_is_logged() -> None:
     assert bug["thing"].startswith("<object")
     assert plain["number"] == 1
     assert plain["level"] == "info"
+    written_at = datetime.fromisoformat(plain["timestamp"])
+    assert abs(datetime.now(UTC) - written_at) < timedelta(minutes=1)
+    assert len(plain["timestamp"]) == len("2026-01-31T12:00:00.000000Z")
