@@ -395,9 +395,10 @@ class Proxy:
                 self.endings.append(ending)
 
     def _let_go(self, context: ForwardContext) -> None:
-        """Its final response is through: nothing waits for it any more, and the request is not needed again."""
-        context.request = context.routed = None
-        context.hops.clear()
+        """Its final response is through: nothing waits for it any more, and what only the request needs can go."""
+        context.request = context.routed = context.record = None
+        context.tag = b""
+        context.hops = []
         if context.is_invite:
             self._timers_c.stop(context)
             self._cancels.stop(context)
