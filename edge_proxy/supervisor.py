@@ -31,7 +31,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address, Side
-from edge_proxy.compile import compile_snapshot
+from edge_proxy.assertions import compile_asserted
 from edge_proxy.config import ConfigErrors, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -124,7 +124,7 @@ class Supervisor:
 
     def run(self, announce: Callable[[str], None]) -> None:
         """Open all, start all, announce the ready line once, serve until SIGTERM or SIGINT."""
-        self._snapshot = compile_snapshot(self._settings)
+        self._snapshot = compile_asserted(self._settings)
         set_up_logs()
         self._announce = announce
         load_secret(self._settings)
@@ -406,7 +406,7 @@ class Supervisor:
     def _compile(self) -> None:
         try:
             settings = load_settings(self._config_path)
-            self._compiled = settings, compile_snapshot(settings)
+            self._compiled = settings, compile_asserted(settings)
         except EdgeProxyError as error:
             self._compiled = error
         except Exception as error:  # noqa: BLE001 - told like any other refusal: the old data goes on

@@ -19,7 +19,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address, Listener, Side, Transport
-from edge_proxy.compile import compile_snapshot, transports_of
+from edge_proxy.assertions import compile_asserted
+from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError, EvidenceError
 from edge_proxy.evidence.journal import Journal, JournalStats
@@ -343,7 +344,7 @@ class Worker:
         try:
             settings = await asyncio.to_thread(load_settings, self._config_path)
             self._check_unchanged(settings)
-            snapshot = await asyncio.to_thread(compile_snapshot, settings)
+            snapshot = await asyncio.to_thread(compile_asserted, settings)
             for identity in self._identities:
                 if await asyncio.to_thread(identity.refresh):
                     self._log.info("certificate renewed")
@@ -419,7 +420,7 @@ class Worker:
 
 def run_worker(settings: Settings, config_path: Path) -> None:
     """Compile and serve; returns after SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
-    snapshot = compile_snapshot(settings)
+    snapshot = compile_asserted(settings)
     set_up_logs()
 
     async def serve() -> None:

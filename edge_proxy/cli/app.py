@@ -41,16 +41,19 @@ def run(config: ConfigOption = _DEFAULT_CONFIG) -> None:
 @app.command()
 def check(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     """Check a configuration and every file it names, without serving."""
+    from edge_proxy.assertions import check_assertions
     from edge_proxy.compile import compile_snapshot
     from edge_proxy.config import load_settings
 
-    snapshot = compile_snapshot(load_settings(config))
+    settings = load_settings(config)
+    snapshot = compile_snapshot(settings)
+    held = check_assertions(settings, snapshot)
     for warning in snapshot.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     owned = snapshot.rulebook.ownership.numbers
     print(
         f"{config}: fine; {len(snapshot.customers)} customers, {owned} numbers, {len(snapshot.trunks)} trunks, "
-        f"{snapshot.asn_table.ranges} ASN ranges; snapshot {snapshot.version}"
+        f"{snapshot.asn_table.ranges} ASN ranges; {held} assertions hold; snapshot {snapshot.version}"
     )
 
 

@@ -1,9 +1,10 @@
 """The operator's file, checked: load_settings(path) -> Settings, or every error at once, each with its line."""
 
+from edge_proxy.config.assertions import AssertionSettings
 from edge_proxy.config.document import ConfigErrors
 from edge_proxy.config.limits import LimitsSettings
 from edge_proxy.config.lists import ListSettings
-from edge_proxy.config.load import dump, load_settings, parse_settings, settings_error
+from edge_proxy.config.load import dump, load_assertions, load_settings, parse_settings, settings_error
 from edge_proxy.config.models import (
     AdminSettings,
     AsnSettings,
@@ -25,6 +26,7 @@ from edge_proxy.config.origins import CredentialSettings
 __all__ = [
     "AdminSettings",
     "AsnSettings",
+    "AssertionSettings",
     "ConfigErrors",
     "CredentialSettings",
     "CustomerSettings",
@@ -42,6 +44,7 @@ __all__ = [
     "TelemetrySettings",
     "TrunkSettings",
     "dump",
+    "load_assertions",
     "load_settings",
     "parse_settings",
     "settings_error",

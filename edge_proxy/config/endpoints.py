@@ -10,7 +10,7 @@ import re
 from ipaddress import ip_address
 from typing import Final
 
-from edge_proxy.addr import Address
+from edge_proxy.addr import Address, Transport
 from edge_proxy.config.document import quote
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip.uri import Uri, parse_uri
@@ -118,3 +118,18 @@ def _checked_name(host: str) -> str:
     if len(host) > _NAME_MAX or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
         raise ValueError(f"{quote(host)} is neither an IP address nor a host name; write 192.0.2.20 or sbc.example.net")
     return host.lower()
+
+
+def parse_source(text: str) -> tuple[Transport, Address]:
+    """ "udp:192.0.2.1:5060" or "tcp:[2001:db8::1]:5060": where a message came from. Raises ValueError."""
+    transport_text, _, rest = text.partition(":")
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    try:
+        transport = Transport(transport_text.lower())
+        parse_address(host)
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(port)
+    except ValueError as error:
+        raise ValueError(f"{quote(text)} is no source; write udp:192.0.2.1:5060 or tcp:[2001:db8::1]:5060") from error
+    return transport, Address(host, int(port))

@@ -12,10 +12,12 @@ import yaml
 from pydantic import ValidationError
 
 from edge_proxy.addr import Transport
+from edge_proxy.config.assertions import AssertionSettings, AssertionsSettings
 from edge_proxy.config.compose import parse_document, read_document
 from edge_proxy.config.conflicts import find_conflicts
 from edge_proxy.config.document import ConfigErrors, Document
 from edge_proxy.config.models import Settings
+from edge_proxy.config.section import Section
 from edge_proxy.config.wording import describe
 from edge_proxy.errors import ConfigError
 
@@ -46,6 +48,19 @@ def dump(settings: Settings) -> str:
     return text
 
 
+def load_assertions(path: Path) -> list[tuple[int, AssertionSettings]]:
+    """The assertions in a file, each with its line. Raises ConfigErrors with all that is wrong."""
+    document = read_document(path)
+    errors = list(document.errors)
+    try:
+        found = AssertionsSettings.model_validate(document.values())
+    except ValidationError as error:
+        raise ConfigErrors([*errors, *_validation_errors(error, document, AssertionsSettings)]) from error
+    if errors:
+        raise ConfigErrors(errors)
+    return [(document.line_of(("assertions", place)), one) for place, one in enumerate(found.assertions)]
+
+
 def _settings_of(document: Document) -> Settings:
     errors = list(document.errors)
     settings: Settings | None = None
@@ -53,13 +68,7 @@ def _settings_of(document: Document) -> Settings:
         settings = Settings.model_validate(document.values())
     except ValidationError as error:
         said = {(known.line, known.key) for known in errors}
-        for detail in error.errors(include_url=False):
-            if detail["type"] == "default_factory_not_called":  # it waits for a neighbour that is wrong itself
-                continue
-            keys = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]  # a key is what is wrong
-            found = document.error(keys, describe(detail, document))
-            if (found.line, found.key) not in said:
-                errors.append(found)
+        errors += [one for one in _validation_errors(error, document, Settings) if (one.line, one.key) not in said]
     errors += find_conflicts(document)
     if settings is not None:
         errors += _streams_of_several_workers(settings, document)
@@ -79,3 +88,13 @@ def _streams_of_several_workers(settings: Settings, document: Document) -> Itera
             yield document.error(("listeners", side, "transports"), f"{text}; write [udp], or `workers: 1`")
         if listener.tls is not None:
             yield document.error(("listeners", side, "tls"), f"{text}; leave TLS out, or write `workers: 1`")
+
+
+def _validation_errors(error: ValidationError, document: Document, root: type[Section]) -> list[ConfigError]:
+    found: list[ConfigError] = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":  # it waits for a neighbour that is wrong itself
+            continue
+        keys = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]  # a key is what is wrong
+        found.append(document.error(keys, describe(detail, document, root)))
+    return found

@@ -336,6 +336,7 @@ class PolicySettings(Section):
     limits: PolicyLimitsSettings = PolicyLimitsSettings()
     refusals: dict[str, RefusalSettings] = Field(default={}, examples=["{from_not_owned: {status: 603}}"])
     rules: RuleModes = Field(default={}, examples=["{number_denied: monitor}"])
+    assertions: FilePath | None = Field(default=None, examples=["config/assertions.yaml"])
     enforce_share: Shares = Field(default={}, examples=["{number_denied: 10}"])
     ip_origin: IpOriginSettings = IpOriginSettings()
 

@@ -25,12 +25,12 @@ _ABSENT_ON_PURPOSE: Final = {
 }
 
 
-def describe(error: ErrorDetails, document: Document) -> str:
-    """The operator's text for one of pydantic's errors."""
+def describe(error: ErrorDetails, document: Document, root: type[BaseModel] = Settings) -> str:
+    """The operator's text for one of pydantic's errors; `root` is what the document is to be."""
     keys: KeyPath = error["loc"]
     context: dict[str, Any] = error.get("ctx", {})
     entry = document.find(keys)
-    field = _field_at(keys)
+    field = _field_at(keys, root)
     example = _example(field, in_list=bool(keys) and isinstance(keys[-1], int))
     match error["type"]:
         case "value_error":
@@ -40,7 +40,7 @@ def describe(error: ErrorDetails, document: Document) -> str:
         case "missing":
             return f'the key "{keys[-1]}" is missing; write `{keys[-1]}: {example or "..."}`'
         case "extra_forbidden":
-            return _unknown_key(keys)
+            return _unknown_key(keys, root)
         case "string_type" | "path_type":
             return _not_text(entry, example)
         case "string_pattern_mismatch":
@@ -59,19 +59,19 @@ def describe(error: ErrorDetails, document: Document) -> str:
         case "too_short":
             return f"the list is empty; write at least one item{_such_as(example)}"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{_seen(entry)} is no mapping; write `key: value` pairs: {_known_keys(_model_at(keys))}"
+            return f"{_seen(entry)} is no mapping; write `key: value` pairs: {_known_keys(_model_at(keys, root))}"
         case "literal_error" | "enum":
             return _no_choice(entry, _choices(field))
         case _:
             return f"{_seen(entry)} is not valid ({error['msg']}); see this key in config/edge-proxy.yaml"
 
 
-def _unknown_key(keys: KeyPath) -> str:
+def _unknown_key(keys: KeyPath, root: type[BaseModel]) -> str:
     key = str(keys[-1])
     if key in _ABSENT_ON_PURPOSE:
         return f"unknown key; {_ABSENT_ON_PURPOSE[key]}: remove it"
-    model = _model_at(keys[:-1])
-    known = list(model.model_fields) if model else []
+    model = _model_at(keys[:-1], root)
+    known = _keys_of(model)
     if close := get_close_matches(key.lower(), known, n=1):
         return f'unknown key; did you mean "{close[0]}"?'
     homes = [path for path, section in _SECTIONS.items() if key in section.model_fields]
@@ -81,7 +81,11 @@ def _unknown_key(keys: KeyPath) -> str:
 
 
 def _known_keys(model: type[BaseModel] | None) -> str:
-    return f"known here are {', '.join(model.model_fields)}" if model else "none is known here"
+    return f"known here are {', '.join(_keys_of(model))}" if model else "none is known here"
+
+
+def _keys_of(model: type[BaseModel] | None) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _not_text(entry: Entry | None, example: str) -> str:
@@ -163,16 +167,16 @@ def _choices(field: FieldInfo | None) -> list[str]:
     return [transport.value for transport in Transport if transport is not Transport.TLS]
 
 
-def _field_at(keys: KeyPath) -> FieldInfo | None:
+def _field_at(keys: KeyPath, root: type[BaseModel]) -> FieldInfo | None:
     """The field that `keys` names; for an item of a list, the list's field."""
     while keys and isinstance(keys[-1], int):
         keys = keys[:-1]
-    model = _model_at(keys[:-1])
+    model = _model_at(keys[:-1], root)
     return model.model_fields.get(str(keys[-1])) if model and keys else None
 
 
-def _model_at(keys: KeyPath) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = Settings
+def _model_at(keys: KeyPath, root: type[BaseModel]) -> type[BaseModel] | None:
+    model: type[BaseModel] | None = root
     is_name = False  # the next key is none of the model's: it names one of several, as those of policy.refusals do
     for key in keys:
         if is_name:
