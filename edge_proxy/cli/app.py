@@ -86,6 +86,22 @@ def explain(
 
 
 @app.command()
+def diff(
+    messages: Annotated[list[Path], typer.Argument(help="Saved requests, or directories of *.sip files.")],
+    new: Annotated[Path, typer.Option("--with", help="The configuration to compare with.")],
+    config: ConfigOption = _DEFAULT_CONFIG,
+    source: Annotated[str, typer.Option(help="Where those came from that do not say: udp:IP:PORT.")] = "",
+    side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
+) -> None:
+    """Which saved requests another configuration judges otherwise. Exit 0: none, 1: some."""
+    from edge_proxy.cli.diff import diff_messages
+
+    if diff_messages(config, new, messages, source, side, as_json=as_json):
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(f"edge-proxy {__version__}")
