@@ -38,6 +38,7 @@ from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.numbers.validity import national_lengths
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Access
+from edge_proxy.policy.call_limits import ScannerLimits
 from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
 from edge_proxy.policy.fingerprints import Fingerprint, Fingerprints, read_fingerprints
 from edge_proxy.policy.parties import Customer, Mode, Trunk
@@ -48,7 +49,7 @@ from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginT
 from edge_proxy.policy.wildcard import Wildcard
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
-from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps
+from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps, parse_prefix
 from edge_proxy.traffic.asn_table import AsnTable
 
 _HASH_CHARS: Final = 12
@@ -143,7 +144,17 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             for ordinal, customer in enumerate(settings.customers)
             for identity in customer.tls_identities
         },
+        scanners=_scanners(settings.policy),
     )
+
+
+def _scanners(policy: PolicySettings) -> ScannerLimits | None:
+    """None while the whole node only watches."""
+    scanners = policy.scanners
+    if not scanners.requests or policy.mode == "monitor":
+        return None
+    never = _source_map([[parse_prefix(text) for text in scanners.never]])
+    return ScannerLimits(scanners.requests, scanners.window_s, scanners.ignore_s, never)
 
 
 def _rollout(policy: PolicySettings) -> Rollout:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from edge_proxy.config.document import quote
-from edge_proxy.config.section import Section
+from edge_proxy.config.section import Prefix, Section
 from edge_proxy.policy.call_limits import (
     NO_ASN_LIMITS,
     NO_SHARE,
@@ -143,6 +143,15 @@ class LimitsSettings(Section):
             None if self.short_calls is None else self.short_calls.compiled,
             None if self.spoofing is None else self.spoofing.compiled,
         )
+
+
+class ScannersSettings(Section):
+    """When unknown sources are ignored. `requests` 0: never."""
+
+    requests: int = Field(default=100, ge=0, le=1_000_000)
+    window_s: float = Field(default=60, ge=1, le=86_400)
+    ignore_s: float = Field(default=600, ge=1, le=604_800)
+    never: list[Prefix] = Field(default=[], examples=['["192.0.2.0/24"]'])
 
 
 class PolicyLimitsSettings(Section):

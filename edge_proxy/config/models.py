@@ -28,7 +28,7 @@ from edge_proxy.config.endpoints import (
 )
 from edge_proxy.config.identity import IdentitySettings
 from edge_proxy.config.ip_origin import EquipmentSettings, IpOriginSettings
-from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings
+from edge_proxy.config.limits import LimitsSettings, PolicyLimitsSettings, ScannersSettings
 from edge_proxy.config.lists import ListSettings
 from edge_proxy.config.origins import (
     Asn,
@@ -335,6 +335,7 @@ class PolicySettings(Section):
     unknown_ip_origin: Literal["allow", "reject"] = "allow"
     limits: PolicyLimitsSettings = PolicyLimitsSettings()
     refusals: dict[str, RefusalSettings] = Field(default={}, examples=["{from_not_owned: {status: 603}}"])
+    scanners: ScannersSettings = ScannersSettings()
     rules: RuleModes = Field(default={}, examples=["{number_denied: monitor}"])
     assertions: FilePath | None = Field(default=None, examples=["config/assertions.yaml"])
     enforce_share: Shares = Field(default={}, examples=["{number_denied: 10}"])

@@ -1,4 +1,4 @@
-"""A stream connection that its peer lets us send requests over (RFC 5923): from a request's Via to what it serves."""
+"""Where a request's Via leads: where its responses go, and what its connection serves beside them (RFC 5923)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from edge_proxy.addr import Address, Listener, Transport
 from edge_proxy.pipeline.peers import Peer
+from edge_proxy.sip.headers import response_address
 from edge_proxy.sip.message import Message
 
 
@@ -24,3 +25,10 @@ def alias_of(message: Message, source: Address, listener: Listener, peer: Peer) 
         return None
     port = via.port or (5061 if listener.transport is Transport.TLS else 5060)
     return Alias(listener.slot, source, Address(source.host, port))
+
+
+def reply_address(message: Message, source: Address, listener: Listener) -> Address | None:
+    """Where a response to this request goes: back over its connection, or where its Via says (§18.2.2)."""
+    if listener.transport is not Transport.UDP:
+        return source
+    return None if message.via is None else response_address(message.via, source)

@@ -14,7 +14,7 @@ from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.admission import Admission, Challenge
-from edge_proxy.pipeline.aliases import Alias, alias_of
+from edge_proxy.pipeline.aliases import Alias, alias_of, reply_address
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
@@ -25,6 +25,7 @@ from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record
 from edge_proxy.pipeline.refusing import announced_route, refuse, warning_line, with_tag
+from edge_proxy.pipeline.scanners import IGNORED, Scanners
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
@@ -105,6 +106,7 @@ class Pipeline:
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
+        self.scanners = Scanners(self._own, self._signer, snapshot)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
         self.decider = Decider(settings.worker, self.counters, self.calls)
         self._use_targets(snapshot, None)
@@ -114,6 +116,7 @@ class Pipeline:
         self.snapshot = snapshot
         self._peers.use_snapshot(snapshot)
         self._admission.use_snapshot(snapshot)
+        self.scanners.use_snapshot(snapshot)
         self._use_targets(snapshot, None)
 
     def use_names(self, names: Names) -> None:
@@ -137,10 +140,13 @@ class Pipeline:
         row = peer.row
         row.packets_in += 1
         row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
-        disposition, cause = self._run(data, source, listener, peer, now)
+        ignored = peer.is_stranger and self.scanners.ignores(source.host, data, now)
+        disposition, cause = IGNORED if ignored else self._run(data, source, listener, peer, now)
         counts.dispositions[disposition] += 1
         if cause is not None:
             counts.by_cause[disposition, cause] += 1
+            if peer.is_stranger:
+                self.scanners.observe(source.host, cause, now)
 
     def peer_identity(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:
         """The peer at this address has proved to be these on its TLS connection; (): that connection has ended."""
@@ -303,6 +309,8 @@ class Pipeline:
             if isinstance(found, Challenge):
                 challenge = found
             else:
+                if peer.is_stranger and found.customer is not None:
+                    self.scanners.vouch(source.host, now)
                 peer = peer._replace(origin=found)
         if self.overload.is_active:
             shed = self._shed(message, routed, source, listener, peer, now)
@@ -565,7 +573,7 @@ class Pipeline:
         extra: Sequence[bytes] = (),
     ) -> None:
         """Answer without a transaction: what the same request, sent again, gets again (§8.2.7)."""
-        address = _reply_address(message, source, listener)
+        address = reply_address(message, source, listener)
         if address is not None:
             data = build_response(message, status, phrase=phrase, to_tag=self._stateless_tag(message), extra=extra)
             self._sends.append(Send(listener.slot, address, data))
@@ -573,7 +581,7 @@ class Pipeline:
     def _open_server(
         self, message: Message, key: bytes, source: Address, listener: Listener
     ) -> ServerTransaction[ForwardContext]:
-        address = _reply_address(message, source, listener) or source
+        address = reply_address(message, source, listener) or source
         is_reliable = listener.transport is not Transport.UDP
         return self.layer.open_server(key, message, listener.slot, address, is_reliable=is_reliable)
 
@@ -586,10 +594,3 @@ class Pipeline:
 
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)
-
-
-def _reply_address(message: Message, source: Address, listener: Listener) -> Address | None:
-    """Where a response to this request goes: back over its connection, or where its Via says (§18.2.2)."""
-    if listener.transport is not Transport.UDP:
-        return source
-    return None if message.via is None else response_address(message.via, source)

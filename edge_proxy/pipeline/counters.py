@@ -63,6 +63,7 @@ class Cause(StrEnum):
     RESOLVING = "resolving"
     UNKNOWN_SHED = "unknown_shed"
     REFUSED_SILENTLY = "refused_silently"
+    SCANNER_IGNORED = "scanner_ignored"
     INTERNAL_ERROR = "internal_error"
 
 

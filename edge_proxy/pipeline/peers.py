@@ -18,6 +18,8 @@ class Peer(NamedTuple):
     origin: Origin
     row: LedgerRow
     is_ipv6: bool
+    is_stranger: bool
+    """Its address is neither a customer's nor a trunk's."""
     loop_seed: bytes
     """Side and party: what of its source decides where a request goes (RFC 5393 §4.2.1)."""
 
@@ -61,7 +63,7 @@ class Peers:
             origin = self._snapshot.origin_of(host, side)
             party = origin.customer or origin.trunk
             seed = f"{side} {'' if party is None else party.id}".encode()
-            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, seed)
+            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, party is None, seed)
         return peer
 
     def identify(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:

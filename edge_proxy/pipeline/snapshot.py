@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from edge_proxy.addr import Side, Wall
 from edge_proxy.policy.access import Proof
+from edge_proxy.policy.call_limits import ScannerLimits
 from edge_proxy.policy.digest import Realm
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
@@ -38,6 +39,8 @@ class Snapshot:
     warnings: tuple[str, ...] = ()
     """What the operator should know although it is no error, each with its place."""
 
+    scanners: ScannerLimits | None = None
+    """When strangers are ignored; None: never."""
     realm: Realm | None = None
     """How customers with credentials are challenged; None: there are none."""
 

@@ -1,9 +1,11 @@
-"""What limits a customer, a source AS and a destination are held to: the operator's numbers, as decisions need them."""
+"""What limits customers, source AS, destinations and strangers are held to: the operator's numbers, compiled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+
+from edge_proxy.traffic.address_ranges import RangeMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +115,14 @@ class CallLimits:
 
 
 NO_LIMITS: Final = CallLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerLimits:
+    """From `requests` that led nowhere within `window_s` on a source is ignored for `ignore_s`."""
+
+    requests: int
+    window_s: float
+    ignore_s: float
+    never: RangeMap
+    """Sources that are not ignored whatever they do."""

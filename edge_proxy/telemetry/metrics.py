@@ -21,6 +21,7 @@ from edge_proxy.pipeline.counters import DISPOSITION_OF
 from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
 from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
 from edge_proxy.telemetry.equipment_metrics import equipment_families
+from edge_proxy.telemetry.limit_metrics import limit_families
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
@@ -136,6 +137,7 @@ class WorkerCollector(Collector):
         yield from self._evidence()
         yield from self._data()
         yield from self._sockets()
+        yield from limit_families(self._source.pipeline)
         yield from target_families(self._source.pipeline)
         yield from name_families(self._source.names)
 

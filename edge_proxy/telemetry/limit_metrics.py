@@ -1,0 +1,35 @@
+"""What Prometheus reads about limits and strangers: how full their tables are, and what these had to forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from edge_proxy.pipeline.core import Pipeline
+
+
+def limit_families(pipeline: Pipeline) -> Iterator[Metric]:
+    """Refusals by limit are among the verdicts, dropped datagrams of strangers among the messages by cause."""
+    limiter, scanners = pipeline.decider.limiter, pipeline.scanners
+    yield GaugeMetricFamily(
+        "edge_proxy_limit_entries", "Rates in use: customers, numbers, AS, destinations.", value=limiter.entries
+    )
+    yield CounterMetricFamily(
+        "edge_proxy_limit_entries_forgotten",
+        "Rates in use that were given up, since there is room for so many only.",
+        value=limiter.forgotten,
+    )
+    yield GaugeMetricFamily(
+        "edge_proxy_scanners_ignored",
+        "Unknown sources that are ignored; those whose time is over leave when they or another scanner come.",
+        value=len(scanners),
+    )
+    yield CounterMetricFamily(
+        "edge_proxy_scanners_found", "Times that an unknown source began to be ignored.", value=scanners.found
+    )
+    yield CounterMetricFamily(
+        "edge_proxy_scanners_forgotten",
+        "Unknown sources given up before their time, since there is room for so many only.",
+        value=scanners.forgotten,
+    )
