@@ -1,0 +1,240 @@
+"""An emergency call walks every rule and limit: where a call is refused, the same call for help passes.
+
+Each case is a reason to refuse, a network that has it, what happens before, and a call that is refused for it. A new
+reason without a case fails the first test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from edge_proxy.addr import Side
+from edge_proxy.pipeline.counters import Cause
+from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason
+from edge_proxy.traffic.asn_table import AsnTable
+from tests.kit.digest import authorization, challenges
+from tests.kit.messages import (
+    CUSTOMER,
+    FAR,
+    FOREIGN,
+    OURS_FOR_CUSTOMERS,
+    OWNED,
+    ack_of,
+    answer,
+    invite,
+    request,
+    start_line,
+)
+from tests.kit.playbook import STRANGER, Peer, Playbook, make_snapshot
+
+ACME = 'id: acme\n    sources: ["198.51.100.10/32"]'
+EMERGENCIES = [f"sip:911@{OURS_FOR_CUSTOMERS}", f"sip:112@{OURS_FOR_CUSTOMERS}", "urn:service:sos", "tel:911"]
+ASN_TABLE = Path(__file__).parents[2] / "config/asn-sample.tsv"
+ASN_LINES = ["198.51.100.0\t198.51.100.255\t64500\tUS\tEXAMPLE"]
+ENFORCED = "rules: {invalid_called: enforce, invalid_caller: enforce, caller_is_called: enforce}"
+
+INTO_OUR_NETWORK = {Reason.OWN_NUMBER_FROM_CARRIER, Reason.CALLED_NOT_OWNED, Reason.INVALID_CALLER}
+"""What only calls from the carrier are refused for: a call for help goes the other way."""
+
+Before = Callable[[Playbook], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a call comes to be refused: keys of the customer, sections of the file, what happens before, its headers."""
+
+    customer: str = ""
+    sections: str = ""
+    before: Before = lambda play: None
+    headers: tuple[str, ...] = ()
+    caller: str = OWNED
+    called: str = FAR
+    method: str = "INVITE"
+    is_stranger: bool = False
+
+    def play(self) -> Playbook:
+        customer = f"\n    {self.customer}" if self.customer else ""
+        new = f"{self.sections}\ncustomers:\n  - {ACME}{customer}"
+        snapshot = make_snapshot(old=f"customers:\n  - {ACME}", new=new)
+        play = Playbook(snapshot=replace(snapshot, asn_table=AsnTable.from_lines(ASN_LINES, "asn.tsv")))
+        self.before(play)
+        return play
+
+    def peer(self, play: Playbook) -> Peer:
+        return play.stranger if self.is_stranger else play.customer
+
+    def sent(self, uri: str, *extra: str) -> bytes:
+        source = STRANGER if self.is_stranger else CUSTOMER
+        from_ = f"<sip:{self.caller}@acme.example>;tag=x"
+        return request(self.method, uri, *self.headers, *extra, source=source, from_=from_)
+
+
+def calls(play: Playbook) -> None:
+    """A call of the customer comes up."""
+    play.call()
+
+
+def spoofs(play: Playbook) -> None:
+    play.refuses(invite(from_=f"<sip:{FOREIGN}@acme.example>;tag=x"), 403)
+
+
+def spoofs_and_calls(play: Playbook) -> None:
+    spoofs(play)
+    play.call()
+
+
+def calls_two_in_a_row(play: Playbook) -> None:
+    play.customer.sends(invite(number=f"{FAR[:-1]}8")).gets(100)
+    play.carrier.gets("INVITE")
+    play.call()
+
+
+def talks_short_and_calls(play: Playbook) -> None:
+    dialog = play.call()
+    play.customer.sends(dialog.from_caller("BYE"))
+    play.carrier.sends(answer(play.carrier.gets("BYE"), 200))
+    play.customer.gets(200)
+    play.call()
+
+
+def sends_a_message(play: Playbook) -> None:
+    play.customer.sends(request("MESSAGE", f"sip:{FAR}@{OURS_FOR_CUSTOMERS}"))
+    play.carrier.sends(answer(play.carrier.gets("MESSAGE"), 200))
+    play.customer.gets(200)
+
+
+def loses_evidence(play: Playbook) -> None:
+    play.pipeline.has_evidence_room = False
+
+
+def listed(kind: str, number: str, party: str = "") -> str:
+    return f'lists: [{{id: one, kind: {kind}, numbers: ["{number}"]{party}}}]'
+
+
+CREDENTIALS = f"minimum_proof: digest\n    credentials: [{{username: alice, ha1_sha256: {'a' * 64}}}]"
+PAI = f"P-Asserted-Identity: <sip:{FOREIGN}@x>"
+TO_PREFIX = 'limits: {destinations: [{prefix: "+1", %s: 1}]}'
+PER_ASN = "policy: {limits: {per_asn: {%s: 1}}}"
+
+CASES: dict[Reason, Case] = {
+    Reason.UNKNOWN_SOURCE: Case(is_stranger=True),
+    Reason.AUTHENTICATION_FAILED: Case(customer=CREDENTIALS),
+    Reason.PROOF_TOO_WEAK: Case(customer="minimum_proof: address-tcp"),
+    Reason.ASN_NOT_ALLOWED: Case(customer="asns: [64999]", sections=f"asn: {{table: {ASN_TABLE}}}"),
+    Reason.FROM_NOT_OWNED: Case(caller=FOREIGN),
+    Reason.PAI_NOT_OWNED: Case(headers=(PAI,)),
+    Reason.PPI_NOT_OWNED: Case(headers=(PAI.replace("Asserted", "Preferred"),)),
+    Reason.RPID_NOT_OWNED: Case(headers=(PAI.replace("P-Asserted-Identity", "Remote-Party-ID"),)),
+    Reason.PASSPORT_NOT_OWNED: Case(headers=("Identity: a.broken!.c;info=<https://x>",)),
+    Reason.ANONYMITY_NOT_ALLOWED: Case(customer="anonymous: reject", headers=("Privacy: id",)),
+    Reason.IDENTITY_MISSING: Case(caller="anonymous"),
+    Reason.TOO_MANY_IDENTITIES: Case(headers=(f"P-Asserted-Identity: {', '.join([f'<sip:{OWNED}@x>'] * 17)}",)),
+    Reason.PSTN_ORIGIN: Case(headers=("P-Access-Network-Info: GSTN;operator-specific-GI=1",)),
+    Reason.UNKNOWN_IP_ORIGIN: Case(sections="policy: {unknown_ip_origin: reject}"),
+    Reason.EVIDENCE_UNAVAILABLE: Case(sections="evidence: {when_full: refuse}", before=loses_evidence),
+    Reason.CALLS_PER_SECOND: Case(customer="limits: {calls_per_second: 1}", before=calls),
+    Reason.CONCURRENT_CALLS: Case(customer="limits: {concurrent_calls: 1}", before=calls),
+    Reason.NUMBER_RATE: Case(customer="limits: {per_number: {calls_per_second: 1}}", before=calls),
+    Reason.NUMBER_CONCURRENT: Case(customer="limits: {per_number: {concurrent_calls: 1}}", before=calls),
+    Reason.ASN_RATE: Case(sections=PER_ASN % "calls_per_second", before=calls),
+    Reason.ASN_CONCURRENT: Case(sections=PER_ASN % "concurrent_calls", before=calls),
+    Reason.DESTINATION_RATE: Case(customer=TO_PREFIX % "calls_per_second", before=calls),
+    Reason.DESTINATION_CONCURRENT: Case(customer=TO_PREFIX % "concurrent_calls", before=calls),
+    Reason.DESTINATION_HOUR: Case(customer=TO_PREFIX % "calls_per_hour", before=calls),
+    Reason.CALLED_NUMBER_RATE: Case(customer="limits: {calls_to_number_per_minute: 1}", before=calls),
+    Reason.SEQUENTIAL_CALLS: Case(
+        customer="limits: {sequential: {numbers: 2}}",
+        before=calls_two_in_a_row,
+        called=f"+1{int(FAR[2:]) + 1}",
+    ),
+    Reason.SHORT_CALLS: Case(customer="limits: {short_calls: {calls: 1}}", before=talks_short_and_calls),
+    Reason.SPOOF_BURST: Case(customer="limits: {spoofing: {refusals: 1}}", before=spoofs_and_calls),
+    Reason.MESSAGE_RATE: Case(customer="limits: {messages_per_second: 1}", before=sends_a_message, method="MESSAGE"),
+    Reason.DO_NOT_ORIGINATE: Case(sections=listed("do_not_originate", OWNED)),
+    Reason.NUMBER_DENIED: Case(sections=listed("deny", OWNED)),
+    Reason.INVALID_CALLED: Case(sections=f"policy: {{{ENFORCED}}}", called="+12021110100"),
+    Reason.CALLER_IS_CALLED: Case(sections=f"policy: {{{ENFORCED}}}", called=OWNED),
+}
+
+
+def test_every_reason_to_refuse_has_a_case() -> None:
+    """A new rule or limit must be walked by an emergency call before it ships."""
+    assert set(CASES) | INTO_OUR_NETWORK == set(STATUS_OF)
+
+
+def _is_refused(case: Case, play: Playbook, reason: Reason) -> None:
+    """A call to an ordinary number is refused for this reason."""
+    peer = case.peer(play)
+    uri = f"sip:{case.called}@{OURS_FOR_CUSTOMERS}"
+    sent = case.sent(uri)
+    peer.sends(sent)
+    if reason is Reason.AUTHENTICATION_FAILED:
+        challenged = peer.gets(407)
+        peer.sends(ack_of(sent, challenged))
+        sent = case.sent(uri, authorization(challenges(challenged)[0], username="alice", word="wrong"))
+        peer.sends(sent)
+    refusal = peer.gets(STATUS_OF[reason])
+    if case.method == "INVITE":
+        peer.sends(ack_of(sent, refusal)).gets_nothing()
+    assert (play.attempts[-1].verdict.reason, play.attempts[-1].verdict.outcome) == (reason, Outcome.REFUSED)
+
+
+def _passes(case: Case, play: Playbook, uri: str) -> None:
+    """The same, for help, goes to the carrier."""
+    case.peer(play).sends(case.sent(uri))
+    if case.method == "INVITE":
+        case.peer(play).gets(100)
+    assert start_line(play.carrier.gets(case.method)).startswith(case.method)
+    verdict = play.attempts[-1].verdict
+    assert (verdict.reason, verdict.outcome, verdict.is_emergency) == (Reason.EMERGENCY, Outcome.ALLOWED, True)
+
+
+@pytest.mark.parametrize("reason", CASES, ids=str)
+def test_call_for_help_passes_where_a_call_is_refused(reason: Reason) -> None:
+    """Before the refusal and after it, however the number is written, ten times in a row."""
+    case = CASES[reason]
+    play = case.play()
+    _passes(case, play, EMERGENCIES[0])
+    _is_refused(case, play, reason)
+    for uri in EMERGENCIES * 3:
+        _passes(case, play, uri)
+    play.customer.gets_nothing()
+
+
+@pytest.mark.parametrize("reason", CASES, ids=str)
+def test_call_for_help_uses_up_nothing(reason: Reason) -> None:
+    """Ten of them, and the first ordinary call after what happened before meets the very same limits."""
+    case = CASES[reason]
+    if STATUS_OF[reason] != 503 or reason is Reason.EVIDENCE_UNAVAILABLE:
+        pytest.skip("a rule, and no limit")
+    play = replace(case, before=lambda play: None).play()
+    for _ in range(10):
+        _passes(case, play, EMERGENCIES[0])
+    case.before(play)
+    assert all(attempt.verdict.passes or attempt.verdict.status == 403 for attempt in play.attempts)
+    assert play.pipeline.calls.active_of("acme") <= 1 + (reason is Reason.SEQUENTIAL_CALLS)
+
+
+@pytest.mark.parametrize("is_stranger", [False, True])
+def test_call_for_help_passes_while_we_shed(is_stranger: bool) -> None:
+    """At the highest share, from a customer and from nobody we know."""
+    case = Case(is_stranger=is_stranger)
+    play = case.play()
+    play.pipeline.overload.is_active = True
+    play.pipeline.overload.percent = 95
+    _passes(case, play, EMERGENCIES[0])
+
+
+def test_call_for_help_of_a_scanner_passes() -> None:
+    """Who is ignored for scanning can call for help."""
+    case = Case(sections="policy: {scanners: {requests: 1}}", is_stranger=True)
+    play = case.play()
+    _is_refused(case, play, Reason.UNKNOWN_SOURCE)
+    play.stranger.sends(case.sent(f"sip:{FAR}@{OURS_FOR_CUSTOMERS}")).gets_nothing()
+    assert play.count(Cause.SCANNER_IGNORED, Side.CUSTOMERS) == 1
+    for uri in EMERGENCIES:
+        _passes(case, play, uri)
