@@ -87,5 +87,5 @@ class Peers:
             origin = self._snapshot.identify(peer.origin, identities)
             party = origin.customer or origin.trunk
             seed = f"{listener.side} {'' if party is None else party.id}".encode()
-            peer = self._by_connection[key] = peer._replace(origin=origin, loop_seed=seed)
+            peer = self._by_connection[key] = peer._replace(origin=origin, is_stranger=party is None, loop_seed=seed)
         return peer
