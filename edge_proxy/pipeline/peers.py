@@ -63,7 +63,7 @@ class Peers:
             origin = self._snapshot.origin_of(host, side)
             party = origin.customer or origin.trunk
             seed = f"{side} {'' if party is None else party.id}".encode()
-            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, party is None, seed)
+            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, _is_strange(origin), seed)
         return peer
 
     def identify(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:
@@ -87,5 +87,12 @@ class Peers:
             origin = self._snapshot.identify(peer.origin, identities)
             party = origin.customer or origin.trunk
             seed = f"{listener.side} {'' if party is None else party.id}".encode()
-            peer = self._by_connection[key] = peer._replace(origin=origin, is_stranger=party is None, loop_seed=seed)
+            peer = self._by_connection[key] = peer._replace(
+                origin=origin, is_stranger=_is_strange(origin), loop_seed=seed
+            )
         return peer
+
+
+def _is_strange(origin: Origin) -> bool:
+    """Nobody's, and not an address that customers share either."""
+    return origin.customer is None and origin.trunk is None and not origin.candidates
