@@ -56,8 +56,14 @@ class Claim(NamedTuple):
         return uri.host.endswith(".invalid") or uri.user.lower() in _ANONYMOUS_USERS
 
 
-Claims = tuple[tuple[Claim, ...], bool]
-"""The claims of one header, and whether there were more than are read."""
+class Claims(NamedTuple):
+    """The claims of one header: those that were read, and whether there are more."""
+
+    read: tuple[Claim, ...]
+    has_excess: bool
+
+
+NO_CLAIMS: Final = Claims((), False)
 
 
 def from_claim(message: Message, plan: DialPlan | None) -> Claim:
@@ -66,11 +72,9 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
 
 def listed_claims(message: Message, kind: int, plan: DialPlan | None) -> Claims:
     """Every value of every line of a header that lists addresses."""
-    if message.first[kind] < 0:
-        return (), False
     pieces, has_excess = _pieces(message, kind)
     header = grammar.HEADER_NAMES[kind]
-    return tuple(_claim(piece, header, plan) for piece in pieces), has_excess
+    return Claims(tuple([_claim(piece, header, plan) for piece in pieces]), has_excess)
 
 
 def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
@@ -79,28 +83,26 @@ def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
     A second URI of a scheme does not count there either, but does here: it leaves with no message (see
     routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
     """
-    if message.first[grammar.P_ASSERTED_IDENTITY] < 0:
-        return (), False
-    claims, has_excess = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan)
-    return tuple(claim for claim in claims if claim.uri is None or claim.uri.scheme in _IDENTITY_SCHEMES), has_excess
+    claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan)
+    for one in claims.read:
+        if one.uri is not None and one.uri.scheme not in _IDENTITY_SCHEMES:
+            counted = (claim for claim in claims.read if claim.uri is None or claim.uri.scheme in _IDENTITY_SCHEMES)
+            return Claims(tuple(counted), claims.has_excess)
+    return claims
 
 
 def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:
     """Remote-Party-ID values that are about the caller, as those without `party` are."""
-    if message.first[grammar.REMOTE_PARTY_ID] < 0:
-        return (), False
     pieces, has_excess = _pieces(message, grammar.REMOTE_PARTY_ID)
     calling = tuple(_claim(piece, "Remote-Party-ID", plan) for piece in pieces if not _is_about_the_called(piece))
-    return calling, has_excess
+    return Claims(calling, has_excess)
 
 
 def passport_claims(message: Message, plan: DialPlan | None) -> Claims:
     """The `orig` of each PASSporT; its compact form says nothing that the message does not (RFC 8225 §7)."""
-    if message.first[grammar.IDENTITY] < 0:
-        return (), False
     pieces, has_excess = _pieces(message, grammar.IDENTITY)
     claims = (_passport_claim(piece, plan) for piece in pieces)
-    return tuple(claim for claim in claims if claim is not None), has_excess
+    return Claims(tuple(claim for claim in claims if claim is not None), has_excess)
 
 
 def privacy_of(message: Message) -> frozenset[bytes]:

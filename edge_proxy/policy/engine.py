@@ -120,5 +120,6 @@ def decide(
         proof=origin.proof(facts.source.transport),
         is_emergency=finding.reason is Reason.EMERGENCY,
     )
-    tell(verdict, book.refusals, facts.method)
+    if status and book.refusals:
+        tell(verdict, book.refusals, facts.method)
     return verdict

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edge_proxy.numbers.e164 import DialPlan
 from edge_proxy.policy.claims import (
+    NO_CLAIMS,
     Claim,
     asserted_claims,
     from_claim,
@@ -55,17 +56,28 @@ class CallFacts:
     @property
     def caller_claims(self) -> tuple[Claim, ...]:
         """Every claim of who is calling, beside From."""
-        return self.asserted + self.preferred + self.remote_party + self.passports
+        if self.preferred or self.remote_party or self.passports:
+            return self.asserted + self.preferred + self.remote_party + self.passports
+        return self.asserted
 
 
 def extract_facts(message: Message, source: Source, request_uri: Uri, plan: DialPlan | None) -> CallFacts:
     """Read an initial request. `plan` says how national numbers are meant; None reads international forms only."""
-    asserted, excess_asserted = asserted_claims(message, plan)
-    preferred, excess_preferred = listed_claims(message, grammar.P_PREFERRED_IDENTITY, plan)
-    remote_party, excess_remote = remote_party_claims(message, plan)
-    passports, excess_passports = passport_claims(message, plan)
-    diverters, excess_diverters = listed_claims(message, grammar.DIVERSION, plan)
-    history, excess_history = listed_claims(message, grammar.HISTORY_INFO, plan)
+    # Few messages have any of these headers: what is not there is not even asked for.
+    first = message.first
+    asserted = preferred = remote_party = passports = diverters = history = NO_CLAIMS
+    if first[grammar.P_ASSERTED_IDENTITY] >= 0:
+        asserted = asserted_claims(message, plan)
+    if first[grammar.P_PREFERRED_IDENTITY] >= 0:
+        preferred = listed_claims(message, grammar.P_PREFERRED_IDENTITY, plan)
+    if first[grammar.REMOTE_PARTY_ID] >= 0:
+        remote_party = remote_party_claims(message, plan)
+    if first[grammar.IDENTITY] >= 0:
+        passports = passport_claims(message, plan)
+    if first[grammar.DIVERSION] >= 0:
+        diverters = listed_claims(message, grammar.DIVERSION, plan)
+    if first[grammar.HISTORY_INFO] >= 0:
+        history = listed_claims(message, grammar.HISTORY_INFO, plan)
     # Diversion names the most recent first (RFC 5806 §4). Of a history, the last entry is who is called now; those
     # before it passed the call on (RFC 7044 §5).
     return CallFacts(
@@ -76,19 +88,19 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         request_uri=request_uri,
         request_uri_text=message.uri.decode("utf-8", "replace")[:512],
         from_claim=from_claim(message, plan),
-        asserted=asserted,
-        preferred=preferred,
-        remote_party=remote_party,
-        passports=passports,
-        forwarders=diverters + history[:-1],
-        last_forwarders=diverters[:1] + history[-2:-1],
+        asserted=asserted.read,
+        preferred=preferred.read,
+        remote_party=remote_party.read,
+        passports=passports.read,
+        forwarders=diverters.read + history.read[:-1],
+        last_forwarders=diverters.read[:1] + history.read[-2:-1],
         privacy=privacy_of(message),
-        has_excess_claims=excess_asserted
-        or excess_preferred
-        or excess_remote
-        or excess_passports
-        or excess_diverters
-        or excess_history,
+        has_excess_claims=asserted.has_excess
+        or preferred.has_excess
+        or remote_party.has_excess
+        or passports.has_excess
+        or diverters.has_excess
+        or history.has_excess,
         access_network=tuple(
             value.decode("utf-8", "replace")[:512] for value in message.values(grammar.P_ACCESS_NETWORK_INFO)
         ),

@@ -72,8 +72,10 @@ def passport_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
 def forwarded_by_owner(case: Weighed, book: Rulebook) -> Finding | None:
     """Nothing speaks against a call from elsewhere that this customer passed on: say so. The last rule."""
     facts = case.facts
+    if not facts.last_forwarders:
+        return None
     customer = facts.source.origin.customer
-    if customer is None or not facts.last_forwarders or book.owner(_caller(facts)) is customer:
+    if customer is None or book.owner(_caller(facts)) is customer:
         return None
     if not _passed_on(facts, book, customer):
         return None
@@ -85,6 +87,9 @@ def disagreement(facts: CallFacts) -> Signal | None:
     """The numbers claimed are not all the same: no reason to refuse, for a customer may own them all, but a fact."""
     claims = facts.caller_claims
     if not claims:
+        return None
+    number = facts.from_claim.number
+    if len(claims) == 1 and claims[0].number == number:
         return None
     numbers: dict[E164, str] = {}
     for claim in (facts.from_claim, *claims):

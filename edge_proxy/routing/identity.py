@@ -35,7 +35,11 @@ def with_identity(message: Message, *, is_trusted: bool, keeps: bool, asserts: b
     has_asserted = first[grammar.P_ASSERTED_IDENTITY] >= 0
     if not has_asserted and first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts:
         return message
-    kept = _kept_values(message) if keeps and has_asserted else None
+    kept = None
+    if keeps and has_asserted:
+        if first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts and _is_plain(message, is_trusted=is_trusted):
+            return message
+        kept = _kept_values(message)
     lines: list[bytes] = []
     kinds: list[int] = []
     is_changed = False
@@ -100,12 +104,16 @@ def _unless_verstat(match: re.Match[bytes]) -> bytes:
     return b"" if name is not None and unquote_to_bytes(name).lower() == b"verstat" else match[0]
 
 
+def _is_plain(message: Message, *, is_trusted: bool) -> bool:
+    """Whether what is asserted is one value of which nothing has to be taken out: what most calls have."""
+    line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
+    if message.kinds.count(grammar.P_ASSERTED_IDENTITY) > 1 or _ONE_PLAIN_VALUE.fullmatch(line_value(line)) is None:
+        return False
+    return is_trusted or without_verstat(line) is line
+
+
 def _kept_values(message: Message) -> list[bytes] | None:
     """The values that count (RFC 5876 §4.5): one sip or sips URI and one tel URI, the first of each. None: all do."""
-    index = message.first[grammar.P_ASSERTED_IDENTITY]
-    is_only_line = message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1
-    if is_only_line and _ONE_PLAIN_VALUE.fullmatch(line_value(message.lines[index])):
-        return None
     values = [piece for value in message.values(grammar.P_ASSERTED_IDENTITY) for piece in split_list(value)]
     kept: list[bytes] = []
     seen: set[str] = set()

@@ -7,7 +7,7 @@ import pytest
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.verdict import Reason
 from tests.kit.messages import FOREIGN, OWNED, invite, invite_from_carrier, value, values
-from tests.kit.playbook import Playbook, make_snapshot
+from tests.kit.playbook import STRANGER, Playbook, make_snapshot
 
 SECOND = "+12025550101"
 ACME = 'id: acme\n    sources: ["198.51.100.10/32"]'
@@ -139,3 +139,13 @@ def test_identity_that_changes_inside_a_dialog_must_be_owned_too(number: str, is
     assert values(left, PPI) == []
     play.carrier.sends(dialog.from_callee("UPDATE", f"{PAI}: <sip:{FOREIGN}@x>", "Privacy: id"))
     assert values(play.customer.gets("UPDATE"), PAI) == []
+
+
+def test_dialog_knows_its_customer_wherever_its_requests_come_from() -> None:
+    """A customer without an address of its own is known by what the dialog's Route says, which is signed."""
+    play = Playbook()
+    dialog = play.call()
+    for number, left in ((OWNED, [f"<sip:{OWNED}@x>"]), (FOREIGN, [])):
+        moved = dialog.from_caller("UPDATE", f"{PAI}: <sip:{number}@x>", source=STRANGER)
+        play.stranger.sends(moved)
+        assert values(play.carrier.gets("UPDATE"), PAI) == left

@@ -123,7 +123,7 @@ def test_verstat_of_an_untrusted_sender_is_taken_out(value: str, clean: str) -> 
     assert without_verstat(line.encode()) == f"P-Asserted-Identity: {clean}".encode()
     message = message_of(line)
     assert with_identity(message, is_trusted=True, keeps=True) is message
-    if clean != value:
+    if clean != value and " ;" not in value:  # a URI with blanks in it is none, and does not go on at all
         assert f"P-Asserted-Identity: {clean}".encode() in with_identity(message, is_trusted=False, keeps=True).lines
 
 
