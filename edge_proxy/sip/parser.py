@@ -42,10 +42,10 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     head_end = data.find(b"\r\n\r\n")
     head = data if head_end < 0 else data[:head_end]
     start_line, _, rest = head.partition(b"\r\n")
-    if _SIPPISH.match(start_line) is None:
-        raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
     message = Message(start_line, len(data))
     start_problem = _read_start_line(message)
+    if start_problem is not None and _SIPPISH.match(start_line) is None:
+        raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
     if start_problem is None and len(start_line) > limits.max_header_bytes:
         text = f"start line is longer than {limits.max_header_bytes} bytes"
         start_problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
@@ -180,7 +180,7 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
         via = message.value(grammar.VIA)
         if via is None:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-        top = split_list(via)[0]
+        top = split_list(via)[0] if b"," in via else via
         try:
             message.via = parse_via(top)
         except RemoteProtocolError:
