@@ -6,15 +6,21 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test bench bench-check check lint types contracts format lock clean servers
+.PHONY: demo test engine bench bench-check check lint types contracts format lock clean servers
 
 demo: $(VENV)/.run-ready  ## the proxy with real SIP peers on loopback: make demo ARGS="--seconds 20"
 	$(BIN)/edge-proxy demo $(ARGS)
 
 test: $(VENV)/.dev-ready servers  ## every test; ARGS are pytest's
+	@$(MAKE) --no-print-directory engine || echo "the engine is not compiled: these tests run the pure one" >&2
 	$(BIN)/pytest $(ARGS)
 
+engine: $(VENV)/.dev-ready servers  ## compile the call path (two minutes, and only when its files have changed)
+	$(BIN)/python setup.py -q build_ext --inplace
+	$(BIN)/python setup.py -q build_engine
+
 bench: $(VENV)/.dev-ready servers  ## cost per call beside a null forwarder and Kamailio; ARGS="--quick" or --json FILE
+	@$(MAKE) --no-print-directory engine || echo "the engine is not compiled: only the pure one is measured" >&2
 	$(BIN)/python -m tests.bench $(ARGS)
 
 bench-check: $(VENV)/.dev-ready  ## fails when a call costs over 10 % more than recorded; ARGS=--record to record anew
@@ -47,7 +53,7 @@ lock: $(VENV)/.dev-ready  ## renew the lock files (needs uv on the PATH)
 	  --no-header -q -U --extra build --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis data
+	rm -rf $(VENV) build dist edge_proxy/_engine edge_proxy/transport/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis data
 
 # An interpreter without venv (Debian packs it apart) gets it installed when root, else is told how.
 $(VENV)/bin/python:

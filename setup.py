@@ -1,11 +1,96 @@
 """The compiled parts; everything else about the package is in pyproject.toml.
 
 The batched UDP module is built along with every install; where there is no compiler, the install goes on without it.
+`setup.py build_engine` compiles the call path (see edge_proxy/engine.py), which needs mypy and takes minutes; a wheel
+holds it when EDGE_PROXY_BUILD_ENGINE=1 is set, or says why it could not be built and is the pure one.
 """
 
-from setuptools import Extension, setup
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from setuptools import Command, Distribution, Extension, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+WORK = ROOT / "build" / "engine"
+
+# Read as a file of its own: importing the package would import the engine that is to be built.
+_spec = importlib.util.spec_from_file_location("engine", ROOT / "edge_proxy" / "engine.py")
+engine = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(engine)
+
+
+def build() -> None:
+    """Compile the call path into edge_proxy/_engine, unless what is there is of the same sources."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - only who builds needs it
+
+    sources = engine.sources()
+    manifest = {source.as_posix(): engine.digest(source) for source in sources}
+    kept = engine.BUILT / "manifest.json"
+    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) == manifest:
+        return
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    files = [f"edge_proxy/{source}" for source in sources if engine.is_compiled(source)]
+    extensions = mypycify(
+        ["--no-warn-unused-ignores", *files],
+        opt_level=os.environ.get("EDGE_PROXY_ENGINE_OPT", "2"),
+        debug_level="0",
+        target_dir=str(WORK / "c"),
+        group_name=engine.GROUP,
+    )
+    command = Distribution({"name": "edge-proxy-engine", "ext_modules": extensions}).get_command_obj("build_ext")
+    command.build_lib = str(WORK / "lib")
+    command.build_temp = str(WORK / "temp")
+    command.parallel = os.cpu_count()
+    command.ensure_finalized()
+    command.run()
+    fresh = engine.BUILT.with_name(engine.BUILT.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for library in (WORK / "lib").rglob("*.so"):
+        name = ".".join(library.relative_to(WORK / "lib").parts)
+        shutil.copy(library, fresh / name)
+    (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    shutil.rmtree(engine.BUILT, ignore_errors=True)
+    fresh.rename(engine.BUILT)
+
+
+class BuildEngine(Command):
+    """Compile the call path; exits with an error when that fails."""
+
+    description = "compile the call path with mypyc into edge_proxy/_engine"
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
+
+    def initialize_options(self) -> None:
+        pass
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        build()
+
+
+class BuildPy(build_py):
+    """Into a wheel goes the compiled engine too, when asked for and possible."""
+
+    def run(self) -> None:
+        if os.environ.get("EDGE_PROXY_BUILD_ENGINE") == "1":
+            try:
+                build()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - mypyc exits when it finds something wrong
+                print(f"edge-proxy: the engine is not compiled, it runs pure: {error!r}", file=sys.stderr)
+        super().run()
+
 
 setup(
+    cmdclass={"build_engine": BuildEngine, "build_py": BuildPy},
     ext_modules=[
         Extension(
             "edge_proxy.transport._batch",
@@ -13,5 +98,5 @@ setup(
             extra_compile_args=["-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wno-cast-function-type"],
             optional=True,
         )
-    ]
+    ],
 )

@@ -2,4 +2,9 @@
 
 from typing import Final
 
+from edge_proxy.engine import choose
+
 __version__: Final = "0.1.0"
+
+ENGINE: Final = choose()
+"""Chosen here, before any other module of the package is imported."""

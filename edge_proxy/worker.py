@@ -18,6 +18,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from edge_proxy import ENGINE
 from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
@@ -91,7 +92,7 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.state = WorkerState()
-        self.engine = "pure"
+        self.engine = ENGINE.engine
         self.delay_bounds_s = DELAY_BUCKETS_S
         self._config_path = config_path
         self._snapshot = snapshot
@@ -199,7 +200,13 @@ class Worker:
             self.state.is_ready = True
             announce(self._ready_line(metrics_at if self._place is None else self._place.metrics_at))
             self._tell_warnings(self._snapshot)
-            self._log.info("ready", engine=self.engine, snapshot=self._snapshot.version, metrics=str(metrics_at))
+            self._log.info(
+                "ready",
+                engine=self.engine,
+                engine_note=ENGINE.note,
+                snapshot=self._snapshot.version,
+                metrics=str(metrics_at),
+            )
             watching = [loop.create_task(watch) for watch in (self._watch_evidence(), self._give_back_memory())]
             if self._place is None:  # for several workers, the supervisor follows the dates
                 watching.append(loop.create_task(self._follow_dates()))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tests.kit.ports import wait_until_bound
+from edge_proxy import ENGINE
+from edge_proxy.engine import PURE
+from tests.kit.ports import free_port, wait_until_bound
 from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST, ProxyProcess, Site
 
 HERE = Path(__file__).parent
@@ -118,11 +120,16 @@ class Kamailio:
 class EdgeProxy:
     """The product: whole decision, evidence, metrics and call log on."""
 
-    name = "edge_proxy"
-
-    def __init__(self, directory: Path, load: Load) -> None:
-        self.entry_port = load.site.customers_port
-        self.proxy = ProxyProcess(directory, load.site)
+    def __init__(self, directory: Path, load: Load, engine: str = ENGINE.engine) -> None:
+        self.name = f"edge_proxy {engine}"
+        site = load.site
+        if engine != ENGINE.engine:  # beside the other one
+            ports = {name: free_port() for name in ("customers_port", "carriers_port", "metrics_port")}
+            site = replace(site, **ports)
+            directory = directory / engine
+            directory.mkdir()
+        self.entry_port = site.customers_port
+        self.proxy = ProxyProcess(directory, site, engine=engine)
 
     def start(self) -> None:
         self.proxy.start()
@@ -137,6 +144,10 @@ class EdgeProxy:
 def candidates(directory: Path, load: Load, ports: tuple[int, int]) -> list[Candidate]:
     """Those that can run here; a missing one is said, not left out in silence."""
     found: list[Candidate] = [EdgeProxy(directory, load)]
+    if ENGINE.engine == PURE:
+        print(f"edge_proxy runs pure: {ENGINE.note}")
+    else:
+        found.append(EdgeProxy(directory, load, PURE))
     if shutil.which("kamailio"):
         found.append(Kamailio(directory, load, ports[0]))
     else:

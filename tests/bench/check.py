@@ -1,8 +1,9 @@
 """The guard of `make bench-check`: has a call become dearer than it was when its cost was last recorded?
 
-Instructions per call through the core, counted by callgrind, relative to a fixed piece of Python counted in the same
-interpreter: a ratio that a busy machine does not move (repeated, it varies by less than 1 %) and another build of
-Python moves little. Both are taken as the difference of a long and a short run, so that what is done once is left out.
+Instructions per call through the core (the pure engine), counted by callgrind, relative to a fixed piece of Python
+counted in the same interpreter: a ratio that a busy machine does not move (repeated, it varies by less than 1 %) and
+another build of Python moves little. Both are taken as the difference of a long and a short run, so that what is done
+once is left out.
 Exit code 1 when the ratio has grown by more than 10 % over `cost.json`; `--record` writes that file anew.
 """
 
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from edge_proxy.engine import PURE, VARIABLE
 
 RECORDED: Final = Path(__file__).with_name("cost.json")
 _MOST_GROWTH: Final = 1.10
@@ -35,7 +38,12 @@ def _counted(mode: str, count: int) -> int:
             sys.executable, "-m", "tests.bench.core_calls", str(count), mode,
         ]  # fmt: skip
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=600, env={"PYTHONHASHSEED": "0"}
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env={"PYTHONHASHSEED": "0", VARIABLE: PURE},
         )
     found = _COLLECTED.search(done.stderr)
     if done.returncode or found is None:

@@ -107,8 +107,11 @@ class Site:
 class ProxyProcess:
     """One `edge-proxy run`. `config` is written to `edge-proxy.yaml` in `directory` at start and at `reload`."""
 
-    def __init__(self, directory: Path, site: Site | None = None, config: Config | None = None) -> None:
+    def __init__(
+        self, directory: Path, site: Site | None = None, config: Config | None = None, engine: str | None = None
+    ) -> None:
         self.directory = directory
+        self.environ = {} if engine is None else {"EDGE_PROXY_ENGINE": engine}
         self.site = site or Site()
         self.config: Config = copy.deepcopy(config) if config is not None else self.site.config(directory)
         self.config_path = directory / "edge-proxy.yaml"
@@ -165,7 +168,7 @@ class ProxyProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self.directory,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environ},
             )
         self.ready_line = self._read_line()
         if not self.ready_line.startswith("edge-proxy ready: "):
