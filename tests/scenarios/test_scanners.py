@@ -217,3 +217,17 @@ def test_list_and_its_bound_are_metrics() -> None:
     assert registry.get_sample_value("edge_proxy_limit_entries") == 0
     assert registry.get_sample_value("edge_proxy_limit_entries_forgotten_total") == 0
     assert play.pipeline.calls.active(Side.CUSTOMERS) == 0
+
+
+def test_address_that_customers_share_is_no_stranger() -> None:
+    """Requests that show none of the customers' marks are refused, and the address is not ignored."""
+    shared = "".join(
+        f'  - {{id: {name}, sources: ["198.51.100.12/32"], country: US, match: {{trunk_group: {name}}}}}\n'
+        for name in ("north", "south")
+    )
+    new = f"policy: {{scanners: {{requests: 2}}}}\ncustomers:\n{shared}"
+    play = Playbook(snapshot=make_snapshot(old="customers:\n", new=new))
+    peer = play.peer(Address("198.51.100.12", 5060), Side.CUSTOMERS)
+    for _ in range(5):
+        play.refuses(probe(peer.address), 403, by=peer)
+    assert len(play.pipeline.scanners) == 0
