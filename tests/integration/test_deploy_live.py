@@ -293,7 +293,7 @@ def proxy_config(directory: Path, traffic: Traffic) -> Path:
     config["asn"]["table"] = str(ROOT / config["asn"]["table"])
     config["evidence"]["buffer_dir"] = str(directory)
     config["telemetry"]["listen"] = "127.0.0.1:0"
-    del config["admin"]
+    del config["admin"], config["policy"]["assertions"]  # those are about the demo's own addresses
     path = directory / "edge-proxy.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
