@@ -12,6 +12,7 @@ from rich.text import Text
 from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import load_settings
+from edge_proxy.config.endpoints import parse_source
 from edge_proxy.config.origins import checked_identity
 from edge_proxy.errors import EdgeProxyError
 from edge_proxy.numbers.e164 import format_e164
@@ -24,7 +25,6 @@ from edge_proxy.policy.parties import Origin, Source
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.uri import parse_uri
-from edge_proxy.traffic.address_ranges import parse_address
 
 
 class ExplainError(EdgeProxyError):
@@ -71,19 +71,10 @@ def _identified(snapshot: Snapshot, origin: Origin, transport: Transport, identi
 
 
 def _parse_source(text: str) -> tuple[Transport, Address]:
-    transport_text, _, rest = text.partition(":")
-    host, _, port = rest.rpartition(":")
-    host = host.strip("[]")
     try:
-        transport = Transport(transport_text.lower())
-        parse_address(host)
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError(port)
+        return parse_source(text)
     except ValueError as error:
-        raise ExplainError(
-            f"--source {text!r} is no source; write udp:192.0.2.1:5060 or tcp:[2001:db8::1]:5060"
-        ) from error
-    return transport, Address(host, int(port))
+        raise ExplainError(f"--source {error}") from error
 
 
 def _read_message(path: Path, snapshot: Snapshot) -> Message:
