@@ -63,14 +63,24 @@ class SipSocket:
             return None
         return self._socket.recv(65_535)
 
-    def is_answered(self, timeout_s: float = 10.0) -> bool:
-        """Whether the proxy answers an OPTIONS: then all that was sent before it has been worked on too."""
+    def until_answered(self, timeout_s: float = 10.0) -> list[bytes] | None:
+        """Send an OPTIONS and wait for its 200; what came before it, which answers what was sent before.
+
+        None when no 200 came in time.
+        """
         request = options(self.local, self.proxy)
         branch = request.split(b"branch=", 1)[1].split(b"\r\n", 1)[0]
         self.send(request)
+        came: list[bytes] = []
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             answer = self.receive(left_s)
             if answer is not None and branch in answer:
-                return answer.startswith(b"SIP/2.0 200 ")
-        return False
+                return came if answer.startswith(b"SIP/2.0 200 ") else None
+            if answer is not None:
+                came.append(answer)
+        return None
+
+    def is_answered(self, timeout_s: float = 10.0) -> bool:
+        """Whether the proxy answers an OPTIONS: then all that was sent before it has been worked on too."""
+        return self.until_answered(timeout_s) is not None
