@@ -21,7 +21,7 @@ HOSTS: Final = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 DEADLINE_S: Final = 60
 MARK: Final = "EDGE_PROXY_DEMO_TEST"
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+pytestmark = pytest.mark.needs(Path("/proc/self/environ").exists(), "finds processes in /proc")
 
 
 def free_ports(count: int) -> list[int]:

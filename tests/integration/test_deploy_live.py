@@ -27,6 +27,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests.kit.peers import missing
+
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARD: Final[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/dashboards/edge-proxy.json").read_text())
 RULES: Final[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/rules/edge_proxy.yml").read_text())
@@ -317,10 +319,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Proxy, traffic and Prometheus, up for all tests of this file."""
     prometheus = shutil.which("prometheus")
     if prometheus is None:
-        message = "prometheus is not on this machine (Debian package prometheus)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("prometheus is not on this machine (Debian package prometheus)")
     directory = tmp_path_factory.mktemp("deploy")
     traffic = Traffic()
     config = proxy_config(directory, traffic)

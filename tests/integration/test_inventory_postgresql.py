@@ -22,6 +22,7 @@ from edge_proxy.config import parse_settings
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.inventory.store import ChangeRefusedError, Inventory
 from tests.kit.inventory_cases import BASE, CASES, load, ranges_csv, state
+from tests.kit.peers import missing
 from tests.kit.ports import free_port
 from tests.kit.proxy_process import run_command
 
@@ -34,10 +35,7 @@ def programs() -> Path:
     found = shutil.which("initdb")
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if found is None and not places:
-        message = "PostgreSQL is not on this machine (Debian package postgresql)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("PostgreSQL is not on this machine (Debian package postgresql)")
     return (places[-1] if places else Path(str(found)).resolve()).parent
 
 

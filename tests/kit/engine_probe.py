@@ -38,7 +38,7 @@ def is_compiled() -> bool:
     return run_python(ROOT, "import edge_proxy", COMPILED).returncode == 0
 
 
-needs_engine = pytest.mark.skipif(not is_compiled(), reason="the engine is not compiled: make engine")
+needs_engine = pytest.mark.needs(is_compiled(), "the engine is not compiled: make engine")
 
 Question = tuple[str, list[bytes]]
 """What to do (a key of `ANSWERS`), and with which bytes."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -18,8 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import pytest
-
+from tests.kit.peers import require
 from tests.kit.ports import wait_until_bound
 
 SCENARIOS: Final = Path(__file__).resolve().parents[1] / "integration" / "sipp"
@@ -42,11 +40,7 @@ _TRACED: Final = re.compile(
 
 def require_sipp() -> None:
     """Skip, with the reason, where SIPp is missing; fail where everything must be there (CI)."""
-    if shutil.which("sipp") is None:
-        reason = "SIPp is missing: install the Debian package sip-tester"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("sipp", "sip-tester")
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-import pytest
 import yaml
 from typer.testing import CliRunner
 
 from edge_proxy.cli.app import app
+from tests.kit.peers import missing
 
 ROOT: Final = Path(__file__).parents[3]
 DOCKERFILE: Final = ROOT / "deploy/Dockerfile"
@@ -135,7 +135,7 @@ def test_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     """systemd's own reader finds nothing to say, once the program it starts exists."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("systemd-analyze is not on this machine")
+        missing("systemd-analyze is not on this machine (Debian package systemd)")
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/edge-proxy/bin/edge-proxy", sys.executable))
     result = subprocess.run(

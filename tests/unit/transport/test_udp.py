@@ -21,7 +21,7 @@ from edge_proxy.transport.udp import UdpPort
 
 ROOT = Path(__file__).parents[3]
 
-needs_batch = pytest.mark.skipif(not HAS_BATCH, reason="_batch is not built here (no compiler): make engine")
+needs_batch = pytest.mark.needs(HAS_BATCH, "_batch is not built here (no compiler): make engine")
 
 WAYS = [pytest.param(False, id="plain"), pytest.param(True, id="batched", marks=needs_batch)]
 
@@ -35,7 +35,7 @@ def has_ipv6() -> bool:
     return True
 
 
-HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))]
+HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.needs(has_ipv6(), "no IPv6 here"))]
 
 
 @pytest.fixture(params=WAYS)
