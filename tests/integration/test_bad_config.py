@@ -193,6 +193,6 @@ def test_no_call_is_lost_while_the_configuration_is_reloaded(tmp_path: Path) -> 
             uac.wait().assert_clean(calls)
             uas.wait().assert_clean(calls)
         samples = proxy.assert_balanced()
-        assert samples.total("reloads_total") == reloads > 5
+        assert samples.total("reloads_total") == reloads >= 3  # a broken one too, on a busy machine as well
         assert samples.total("reloads_total", result="failed") == reloads // 3
         assert samples.total("verdicts_total", outcome="allowed") == calls == samples.total("verdicts_total")
