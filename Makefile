@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test engine bench bench-check check lint types contracts format lock clean servers
+.PHONY: demo test engine bench bench-check profile check lint types contracts format lock clean servers
 
 demo: $(VENV)/.run-ready  ## the proxy with real SIP peers on loopback: make demo ARGS="--seconds 20"
 	$(BIN)/edge-proxy demo $(ARGS)
@@ -26,6 +26,11 @@ bench: $(VENV)/.dev-ready servers  ## cost per call beside a null forwarder and 
 bench-check: $(VENV)/.dev-ready  ## fails when a call costs over 10 % more than recorded; ARGS=--record to record anew
 	sh tests/install_servers.sh bench
 	$(BIN)/python -m tests.bench.check $(ARGS)
+
+profile: $(VENV)/.dev-ready servers  ## where a call's instructions and processor time go, on both engines
+	sh tests/install_servers.sh bench
+	@$(MAKE) --no-print-directory engine || echo "the engine is not compiled: only the pure one is profiled" >&2
+	$(BIN)/python -m tests.bench.profile $(ARGS)
 
 check: lint types contracts  ## every static check
 

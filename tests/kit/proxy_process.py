@@ -112,6 +112,8 @@ class ProxyProcess:
     ) -> None:
         self.directory = directory
         self.environ = {} if engine is None else {"EDGE_PROXY_ENGINE": engine}
+        self.command = EDGE_PROXY
+        self.ready_timeout_s = _READY_TIMEOUT_S
         self.site = site or Site()
         self.config: Config = copy.deepcopy(config) if config is not None else self.site.config(directory)
         self.config_path = directory / "edge-proxy.yaml"
@@ -164,7 +166,7 @@ class ProxyProcess:
         self.write_config()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*EDGE_PROXY, "run", "--config", str(self.config_path)],
+                [*self.command, "run", "--config", str(self.config_path)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self.directory,
@@ -180,7 +182,7 @@ class ProxyProcess:
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         line = b""
-        deadline = time.monotonic() + _READY_TIMEOUT_S
+        deadline = time.monotonic() + self.ready_timeout_s
         while not line.endswith(b"\n"):
             if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 break
