@@ -1,16 +1,12 @@
 """Read from a request who it claims to come from: each header's values as claims, each with the number it names.
 
-From, P-Asserted-Identity and P-Preferred-Identity (RFC 3325 §9, RFC 5876 §4.5), Remote-Party-ID
-(draft-ietf-sip-privacy-04 §5) and the `orig` of the PASSporTs in Identity headers (RFC 8224 §4, RFC 8225 §5.2.1).
-A signature is not looked at: what stands in a PASSporT is a claim like any other. Nothing here raises, and the work on
-one header is bounded by `MAX_CLAIMS` and by the length of a header line.
+From, P-Asserted-Identity and P-Preferred-Identity (RFC 3325 §9, RFC 5876 §4.5) and Remote-Party-ID
+(draft-ietf-sip-privacy-04 §5); PASSporTs are read in passports.py. Nothing here raises, and the work on one header is
+bounded by `MAX_CLAIMS` and by the length of a header line.
 """
 
 from __future__ import annotations
 
-import binascii
-import json
-from base64 import urlsafe_b64decode
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import E164
@@ -24,7 +20,6 @@ from edge_proxy.sip.uri import Uri, parse_uri
 MAX_CLAIMS: Final = 16
 """More identity values than this in one header are not read; `CallFacts.has_excess_claims` then says so."""
 
-_MAX_PASSPORT_CHARS: Final = 8192
 _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
 _NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
@@ -67,14 +62,14 @@ NO_CLAIMS: Final = Claims((), False)
 
 
 def from_claim(message: Message, plan: DialPlan | None) -> Claim:
-    return _claim(message.value(grammar.FROM) or b"", "From", plan)
+    return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
 def listed_claims(message: Message, kind: int, plan: DialPlan | None) -> Claims:
     """Every value of every line of a header that lists addresses."""
-    pieces, has_excess = _pieces(message, kind)
+    pieces, has_excess = pieces_of(message, kind)
     header = grammar.HEADER_NAMES[kind]
-    return Claims(tuple([_claim(piece, header, plan) for piece in pieces]), has_excess)
+    return Claims(tuple([read_claim(piece, header, plan) for piece in pieces]), has_excess)
 
 
 def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
@@ -93,16 +88,9 @@ def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
 
 def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:
     """Remote-Party-ID values that are about the caller, as those without `party` are."""
-    pieces, has_excess = _pieces(message, grammar.REMOTE_PARTY_ID)
-    calling = tuple(_claim(piece, "Remote-Party-ID", plan) for piece in pieces if not _is_about_the_called(piece))
+    pieces, has_excess = pieces_of(message, grammar.REMOTE_PARTY_ID)
+    calling = tuple(read_claim(piece, "Remote-Party-ID", plan) for piece in pieces if not _is_about_the_called(piece))
     return Claims(calling, has_excess)
-
-
-def passport_claims(message: Message, plan: DialPlan | None) -> Claims:
-    """The `orig` of each PASSporT; its compact form says nothing that the message does not (RFC 8225 §7)."""
-    pieces, has_excess = _pieces(message, grammar.IDENTITY)
-    claims = (_passport_claim(piece, plan) for piece in pieces)
-    return Claims(tuple(claim for claim in claims if claim is not None), has_excess)
 
 
 def privacy_of(message: Message) -> frozenset[bytes]:
@@ -113,7 +101,8 @@ def privacy_of(message: Message) -> frozenset[bytes]:
     return frozenset(value.strip(b" \t") for value in values.split(b";", 16)[:16])
 
 
-def _pieces(message: Message, kind: int) -> tuple[list[bytes], bool]:
+def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
+    """The values of all lines of a header, at most `MAX_CLAIMS`, and whether there are more."""
     pieces: list[bytes] = []
     for value in message.values(kind):
         pieces.extend(split_list(value))
@@ -122,7 +111,8 @@ def _pieces(message: Message, kind: int) -> tuple[list[bytes], bool]:
     return pieces, False
 
 
-def _claim(value: bytes, header: str, plan: DialPlan | None) -> Claim:
+def read_claim(value: bytes, header: str, plan: DialPlan | None) -> Claim:
+    """One address of a header as what it claims; one that cannot be read is a claim of no number."""
     try:
         address = parse_name_addr(value, header)
         uri = parse_uri(address.uri)
@@ -138,30 +128,3 @@ def _is_about_the_called(value: bytes) -> bool:
     except RemoteProtocolError:
         return False
     return (find_param(params, b"party") or b"").strip(b'"').lower() == b"called"
-
-
-def _passport_claim(value: bytes, plan: DialPlan | None) -> Claim | None:
-    """None where there is no payload: the compact form, and what RFC 4474 had under the same name."""
-    parts = value.partition(b";")[0].strip(b' \t"').split(b".")
-    if len(parts) == 1 or not parts[1]:
-        return None
-    orig = _orig(parts[1])
-    if isinstance(orig, dict):
-        number, uri_text = orig.get("tn"), orig.get("uri")
-        if isinstance(number, str) and uri_text is None:
-            # Canonical (RFC 8224 §8.3): the full number without "+"; some write it all the same.
-            text = "+" + number[:64].removeprefix("+")
-            return Claim("Identity", text, Uri("tel", text, "", None, b"", b""), read_number(text, plan))
-        if isinstance(uri_text, str) and number is None:
-            return _claim(b"<" + uri_text[:512].encode("utf-8", "replace") + b">", "Identity", plan)
-    return Claim("Identity", parts[1][:64].decode("ascii", "replace"), None, None)
-
-
-def _orig(payload: bytes) -> object:
-    if len(payload) > _MAX_PASSPORT_CHARS:
-        return None
-    try:
-        claims: object = json.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    return claims.get("orig") if isinstance(claims, dict) else None

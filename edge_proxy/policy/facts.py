@@ -1,7 +1,7 @@
 """What one attempt claims and shows, read from its message once: the input of every rule.
 
 Every claim of identity is read, none hides another (see claims.py), and so is who is said to have forwarded the call
-(RFC 5806, RFC 7044). A claim that cannot be read is still a claim.
+(RFC 5806, RFC 7044, RFC 8946). A claim that cannot be read is still a claim.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from edge_proxy.policy.claims import (
     asserted_claims,
     from_claim,
     listed_claims,
-    passport_claims,
     privacy_of,
     remote_party_claims,
 )
 from edge_proxy.policy.parties import Source
+from edge_proxy.policy.passports import NO_PASSPORTS, read_passports
 from edge_proxy.policy.traces import Traces, read_traces
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
@@ -42,9 +42,11 @@ class CallFacts:
     remote_party: tuple[Claim, ...]
     passports: tuple[Claim, ...]
     """Who the PASSporTs say is calling: what is claimed, since nobody has checked a signature here."""
+    attestations: tuple[str, ...]
+    """Which levels of attestation SHAKEN's PASSporTs claim (RFC 8588 §4): as above."""
     forwarders: tuple[Claim, ...]
     last_forwarders: tuple[Claim, ...]
-    """Of the forwarders, who passed the call on last: one by each of Diversion and History-Info."""
+    """Of the forwarders, who passed the call on last: one by each of Diversion, History-Info and PASSporTs."""
     privacy: frozenset[bytes]
     has_excess_claims: bool
     access_network: tuple[str, ...]
@@ -65,7 +67,8 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     """Read an initial request. `plan` says how national numbers are meant; None reads international forms only."""
     # Few messages have any of these headers: what is not there is not even asked for.
     first = message.first
-    asserted = preferred = remote_party = passports = diverters = history = NO_CLAIMS
+    asserted = preferred = remote_party = diverters = history = NO_CLAIMS
+    passports = NO_PASSPORTS
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:
         asserted = asserted_claims(message, plan)
     if first[grammar.P_PREFERRED_IDENTITY] >= 0:
@@ -73,7 +76,7 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     if first[grammar.REMOTE_PARTY_ID] >= 0:
         remote_party = remote_party_claims(message, plan)
     if first[grammar.IDENTITY] >= 0:
-        passports = passport_claims(message, plan)
+        passports = read_passports(message, plan)
     if first[grammar.DIVERSION] >= 0:
         diverters = listed_claims(message, grammar.DIVERSION, plan)
     if first[grammar.HISTORY_INFO] >= 0:
@@ -91,9 +94,10 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         asserted=asserted.read,
         preferred=preferred.read,
         remote_party=remote_party.read,
-        passports=passports.read,
-        forwarders=diverters.read + history.read[:-1],
-        last_forwarders=diverters.read[:1] + history.read[-2:-1],
+        passports=passports.callers,
+        attestations=passports.attestations,
+        forwarders=diverters.read + history.read[:-1] + passports.diverters,
+        last_forwarders=diverters.read[:1] + history.read[-2:-1] + passports.last_diverters,
         privacy=privacy_of(message),
         has_excess_claims=asserted.has_excess
         or preferred.has_excess

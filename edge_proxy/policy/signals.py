@@ -16,7 +16,7 @@ from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.fingerprints import Meaning
 from edge_proxy.policy.isup import CallingNumber, Iam, decode_iam
 from edge_proxy.policy.verdict import IpOrigin, Signal
-from edge_proxy.policy.weights import DEFAULT_TERMS, IpOriginPolicy, IpOriginTerms
+from edge_proxy.policy.weights import DEFAULT_TERMS, TOLD, IpOriginPolicy, IpOriginTerms
 from edge_proxy.sip.uri import Uri
 
 _SWITCHED_ACCESS: Final = frozenset({"gstn"})
@@ -24,7 +24,15 @@ _IP_ACCESS: Final = (
     "ieee-802.", "adsl", "radsl", "sdsl", "hdsl", "vdsl", "g.shdsl", "idsl", "docsis", "gpon", "xgpon", "dvb-rcs2",
     "3gpp-e-utran", "3gpp-nr", "3gpp-wlan", "wlan", "untrusted-non-3gpp",
 )  # fmt: skip
-_CIRCUIT_PARAMS: Final = re.compile(rb";(isup-oli|oli|cpc|pstn-params)=([^;\s]{0,32})", re.IGNORECASE)
+_CALLER_PARAMS: Final = re.compile(rb";(isup-oli|oli|cpc|pstn-params|verstat)=([^;\s]{0,32})", re.IGNORECASE)
+_CIRCUIT_LINES: Final = {
+    "02": "number not identified", "07": "operator handled", "25": "toll-free from a coin line", "27": "coin line",
+    "30": "intercept", "31": "intercept", "32": "intercept", "34": "operator handled", "52": "OUTWATS",
+    "70": "private pay station",
+}  # fmt: skip
+"""The digits of the originating line (ANI II) that only a line of a circuit exchange or an operator has. Not here: 00,
+an ordinary line, which IP equipment writes too; 61 to 63, mobile; 24, toll-free; 20 and 23, which may be either."""
+_CIRCUIT_CATEGORIES: Final = {"payphone": "payphone", "operator": "operator"}
 _TRUNK_GROUP: Final = re.compile(rb";tgrp=([^;@>\s]{1,64})")
 _TRUNK_CONTEXT: Final = re.compile(rb";trunk-context=([^;@>\s]{1,64})")
 _VENDOR_TRUNK_GROUP: Final = re.compile(rb";([od]tg)=([^;@>\s]{1,64})")
@@ -46,6 +54,8 @@ def weigh_ip_origin(facts: CallFacts, policy: IpOriginPolicy) -> tuple[IpOrigin,
     if facts.content_type:
         _circuit_body(facts, found)
     _identities(facts, found)
+    if facts.attestations:
+        _attestations(facts, found)
     _trunk_group(facts.traces.contact, found)
     _headers(facts, found)
     _equipment(facts, policy, terms, found)
@@ -54,7 +64,7 @@ def weigh_ip_origin(facts: CallFacts, policy: IpOriginPolicy) -> tuple[IpOrigin,
     if not found:
         return IpOrigin.UNKNOWN, ()
     weights = policy.weights
-    signals = tuple(Signal(name, weights[name], detail) for name, detail in found if weights[name])
+    signals = tuple(Signal(name, weights[name], detail) for name, detail in found if weights[name] or name in TOLD)
     return _weigh({signal.name: signal.weight for signal in signals}, policy), signals
 
 
@@ -127,20 +137,61 @@ def _means(calling: CallingNumber | None, number: int) -> bool:
 
 
 def _identities(facts: CallFacts, found: list[tuple[str, str]]) -> None:
-    """Parameters that gateways write into the URI of the caller: ANI II digits, category, Sonus' own."""
-    _circuit_params(facts.from_claim.uri, found)
+    """Parameters that networks write into the URI of the caller: ANI II digits, category, Sonus' own, verification."""
+    _caller_params(facts.from_claim.uri, facts, found)
     for claim in facts.asserted:
-        _circuit_params(claim.uri, found)
+        _caller_params(claim.uri, facts, found)
 
 
-def _circuit_params(uri: Uri | None, found: list[tuple[str, str]]) -> None:
+def _caller_params(uri: Uri | None, facts: CallFacts, found: list[tuple[str, str]]) -> None:
     if uri is None or not (uri.params or uri.user_params):
         return
     # A tel URI's parameters stand in both places.
     for text in (uri.user_params, uri.params) if uri.host else (uri.params,):
-        for match in _CIRCUIT_PARAMS.finditer(text):
-            name = match[1].lower().decode("ascii")
-            found.append((name.replace("-", "_"), f"{name}={match[2].decode('utf-8', 'replace')}"))
+        for match in _CALLER_PARAMS.finditer(text):
+            name, value = match[1].lower().decode("ascii"), match[2].decode("utf-8", "replace")
+            if name == "verstat":
+                _verstat(value, facts, found)
+                continue
+            detail = f"{name}={value}"
+            if name != "pstn-params":
+                line = _CIRCUIT_CATEGORIES.get(value.lower()) if name == "cpc" else _CIRCUIT_LINES.get(value)
+                if line is not None:
+                    found.append(("circuit_line", f"{detail} ({line})"))
+            found.append((name.replace("-", "_"), detail))
+
+
+def _verstat(value: str, facts: CallFacts, found: list[tuple[str, str]]) -> None:
+    """What the network that sends found out about the number; some add the level, and how it came."""
+    if not _is_trusted(facts):
+        return
+    verdict = value.lower()
+    if verdict.startswith("tn-validation-passed"):
+        rest = verdict.removeprefix("tn-validation-passed").split("-")
+        found.append(("attest_c_claimed" if "c" in rest else "verstat_passed", f"verstat={value}"))
+    elif verdict.startswith("tn-validation-failed"):
+        found.append(("verstat_failed", f"verstat={value}"))
+    elif verdict.startswith("no-tn-validation"):
+        found.append(("verstat_absent", f"verstat={value}"))
+
+
+def _attestations(facts: CallFacts, found: list[tuple[str, str]]) -> None:
+    """Nobody verified a signature here, so that A and B say as much as whoever sends them is trusted with."""
+    is_trusted = _is_trusted(facts)
+    for level in facts.attestations:
+        detail = f"attest {level} in a PASSporT, not verified"
+        if is_trusted or level == "C":
+            found.append((f"attest_{level.lower()}_claimed", detail))
+        else:
+            found.append(("attest_untrusted", f"{detail}, of a side that is not trusted"))
+
+
+def _is_trusted(facts: CallFacts) -> bool:
+    """Whether the side that sends is in the trust domain (RFC 3325 §2.3)."""
+    origin = facts.source.origin
+    if origin.customer is not None:
+        return origin.customer.identity.is_trusted
+    return origin.trunk is not None and origin.trunk.trusted_identity
 
 
 def _trunk_group(contact: bytes, found: list[tuple[str, str]]) -> None:

@@ -3,6 +3,10 @@
 Positive speaks for the switched network, negative for IP. `pstn` needs `pstn_at`: all that speaks for the switched
 network, less the strongest hint for IP. `ip` needs `ip_at`: all that speaks for IP, less the strongest hint against
 it. A hint counts once however often it is given, so that no heap of claims outweighs one marker.
+
+The defaults are such that what a session border controller, a PBX or a carrier's softswitch writes into a call that
+never left IP (parameters and headers that it copies or always sets) does not come to `pstn_at`, all of it together;
+tests/corpus has a call of each. What only a circuit exchange has to say comes to it alone.
 """
 
 from __future__ import annotations
@@ -40,25 +44,40 @@ DEFAULT_WEIGHTS: Final[Mapping[str, int]] = MappingProxyType(
         "iam_number_differs": 60,
         "iam_originating_line": 60,
         "iam_unreadable": 10,
-        # Parameters of circuit networks in From and P-Asserted-Identity URIs, and who pays (RFC 8496).
-        "isup_oli": 80,
-        "pstn_params": 80,
-        "oli": 40,
-        "cpc": 20,
-        "charge_info_noa": 40,
+        # Parameters of circuit networks in From and P-Asserted-Identity URIs. `circuit_line`: a value of them that only
+        # a line of a circuit exchange has (a coin telephone, an operator's position). The rest is copied from leg to
+        # leg by equipment that is IP on both sides, and says no more than that a circuit may have been on the way.
+        "circuit_line": 60,
+        "isup_oli": 5,
+        "oli": 5,
+        "cpc": 5,
+        "pstn_params": 15,
+        # Who pays (RFC 8496), and the nature of that number as ISUP has it.
+        "charge_info_noa": 10,
         "charge_info": 5,
         # The trunk group that the call came in by, in Contact (RFC 4904), or as vendors write it.
-        "trunk_group": 15,
-        "trunk_group_vendor": 10,
+        "trunk_group": 5,
+        "trunk_group_vendor": 5,
         # What equipment writes about itself.
-        "gateway_fingerprint": 25,
+        "gateway_fingerprint": 20,
         "ip_fingerprint": -10,
         "equipment_unapproved": 10,
         "equipment_approved": -20,
         # Headers that are at home where networks meet (RFC 5009, RFC 3326, RFC 7315 §5.6).
-        "early_media": 5,
-        "q850_reason": 10,
-        "charging_vector": 5,
+        "early_media": 2,
+        "q850_reason": 5,
+        "charging_vector": 2,
+        # What a SHAKEN PASSporT claims (RFC 8588 §4). No signature was verified: A and B count only where the side that
+        # sends is trusted, and are told as `attest_untrusted` where not. C says itself that the call only entered the
+        # network there, by a gateway, which nobody claims for gain.
+        "attest_a_claimed": -20,
+        "attest_b_claimed": -10,
+        "attest_c_claimed": 30,
+        "attest_untrusted": 0,
+        # What a trusted side says came of its verification (3GPP TS 24.229 §7.2A.20); from others it is not read.
+        "verstat_passed": -20,
+        "verstat_failed": 10,
+        "verstat_absent": 5,
         # Who sends, and where the media is.
         "proof_digest": -30,
         "proof_tls_mutual": -30,
@@ -66,6 +85,9 @@ DEFAULT_WEIGHTS: Final[Mapping[str, int]] = MappingProxyType(
         "media_asn_agrees": -10,
     }
 )
+
+TOLD: Final = frozenset({"attest_untrusted"})
+"""What is told even if it weighs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,7 @@ class IpOriginPolicy:
     pstn_at: int = PSTN_AT
     ip_at: int = IP_AT
     weights: Mapping[str, int] = field(default_factory=lambda: DEFAULT_WEIGHTS)
-    """Every name of `DEFAULT_WEIGHTS`; 0: the signal is neither weighed nor told."""
+    """Every name of `DEFAULT_WEIGHTS`; 0: the signal is neither weighed nor told, but for `TOLD`."""
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
 
 

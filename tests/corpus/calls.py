@@ -6,35 +6,18 @@ network.py, where each spelling stands in the list of those that are the custome
 
 from __future__ import annotations
 
-import json
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
+from tests.corpus.call import CorpusCall
+from tests.corpus.equipment import attested_calls, equipment_calls, line_calls
 from tests.corpus.network import CARRIER_HOST, COUNTRIES, HOTLINE, OUTSIDE, STRANGER_HOST, US
+from tests.kit.passports import identity
 from tests.kit.sipp import SDP
 
 _CALLER: Final = f"<sip:{US.number}@pbx.example>"
 _FORGED: Final = "+12025550200"
 _ANONYMOUS: Final = '"Anonymous" <sip:anonymous@anonymous.invalid>'
-
-
-class CorpusCall(NamedTuple):
-    """One INVITE. `reason` is the verdict's; `is_good` says whether it must pass."""
-
-    name: str
-    host: str
-    from_: str
-    reason: str
-    is_good: bool
-    headers: tuple[str, ...] = ()
-    request_uri: str = f"sip:{OUTSIDE}@edge.example"
-    body_type: str = "application/sdp"
-    body: str = SDP
-    is_from_carrier: bool = False
-    from_name: str = "From"
-    ip_origin: str = ""
-    """"": whatever it is."""
 
 
 def corpus() -> list[CorpusCall]:
@@ -49,6 +32,9 @@ def corpus() -> list[CorpusCall]:
         *_origins(),
         *_strangers(),
         *_from_carriers(),
+        *equipment_calls(),
+        *line_calls(),
+        *attested_calls(),
     ]
     assert len({call.name for call in calls}) == len(calls)
     return calls
@@ -181,11 +167,9 @@ def _forged_forms() -> Iterator[CorpusCall]:
 
 
 def _passport(number: str) -> str:
-    """An Identity header whose token says that `number` calls; the signature is nobody's (RFC 8224, 8588)."""
-    claims = {"attest": "A", "dest": {"tn": [OUTSIDE[1:]]}, "iat": 1_790_000_000, "orig": {"tn": number[1:]}}
-    head = {"alg": "ES256", "ppt": "shaken", "typ": "passport", "x5u": "https://cert.example.org/p.cer"}
-    parts = (urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (head, claims))
-    return f"Identity: {'.'.join(parts)}.c2ln;info=<https://cert.example.org/p.cer>;alg=ES256;ppt=shaken"
+    """An Identity header whose token says that `number` calls (RFC 8224, RFC 8588)."""
+    head = {"ppt": "shaken", "x5u": "https://cert.example.org/p.cer"}
+    return identity(head, {"attest": "A", "dest": {"tn": [OUTSIDE[1:]]}, "orig": {"tn": number[1:]}})
 
 
 def _other_claims() -> Iterator[CorpusCall]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from edge_proxy.policy.verdict import Verdict
-from tests.corpus.calls import CorpusCall
+from tests.corpus.call import CorpusCall
 
 _SPECIAL: Final = re.compile(r"[\[\]\\\x01]")
 _COPIED: Final = ("via", "from", "f", "call-id", "cseq")
@@ -32,13 +32,14 @@ def _step(number: int, call: CorpusCall, status: int) -> str:
     via = "Via: SIP/2.0/[transport] [local_ip]:[local_port];rport;branch="
     from_ = f"{call.from_name}: {_literal(call.from_)};tag=c{number}"
     uri = _literal(call.request_uri)
+    contact = f"{call.contact}@" if call.contact else ""
     headers = "\n".join(
         _literal(header).replace("\r\n ", "\n\\x20").replace("\r\n\t", "\n\\x09") for header in call.headers
     )
     body = _literal(call.body).replace("\r\n", "\n")
     invite = [
         f"INVITE {uri} SIP/2.0", f"{via}[branch]", "Max-Forwards: 70", from_, f"To: <{uri}>",
-        f"Call-ID: {number}///[call_id]", "CSeq: 1 INVITE", "Contact: <sip:[local_ip]:[local_port]>", headers,
+        f"Call-ID: {number}///[call_id]", "CSeq: 1 INVITE", f"Contact: <sip:{contact}[local_ip]:[local_port]>", headers,
         f"Content-Type: {_literal(call.body_type)}", "Content-Length: [len]",
     ]  # fmt: skip
     ack = [

@@ -16,7 +16,8 @@ from edge_proxy.policy.parties import Source
 from edge_proxy.policy.verdict import Outcome
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.uri import parse_uri
-from tests.corpus.calls import CorpusCall, corpus
+from tests.corpus.call import CorpusCall
+from tests.corpus.calls import corpus
 from tests.corpus.live import BusyPeer, write_scenario
 from tests.corpus.network import PROXY_HOST, network
 from tests.kit.ports import free_port
@@ -42,7 +43,7 @@ def as_datagram(call: CorpusCall) -> bytes:
         f"To: <{call.request_uri}>",
         "Call-ID: corpus@pbx.example",
         "CSeq: 1 INVITE",
-        f"Contact: <sip:{call.host}:5080>",
+        f"Contact: <sip:{call.contact}{'@' * bool(call.contact)}{call.host}:5080>",
         *call.headers,
         f"Content-Type: {call.body_type}",
         f"Content-Length: {len(call.body.encode())}",

@@ -7,10 +7,15 @@ import pytest
 from edge_proxy.policy.verdict import IpOrigin, Outcome, Reason
 from tests.kit.isup_bodies import CALLING, iam, number_parameter, optional
 from tests.kit.messages import FAR, OURS_FOR_CUSTOMERS, OWNED, request
+from tests.kit.passports import identity
 from tests.kit.playbook import MONITORED, Playbook, make_snapshot
 
 NUMBERS = '    numbers: ["+12025550100-+12025550199"]\n'
 SDP = "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def shaken(level: str) -> str:
+    return identity({"ppt": "shaken"}, {"attest": level, "orig": {"tn": OWNED[1:]}})
 
 
 def call(*extra: str, body: str | bytes = "", from_: str = f"<sip:{OWNED}@x>;tag=1", uri: str = "") -> bytes:
@@ -29,16 +34,9 @@ def call(*extra: str, body: str | bytes = "", from_: str = f"<sip:{OWNED}@x>;tag
             ),
             "the IAM calls from 4155550123",
         ),
-        (call(from_=f"<sip:{OWNED};isup-oli=62@x;user=phone>;tag=1"), "isup-oli=62"),
-        (call(from_=f"<sip:{OWNED}@x;pstn-params=808481808882>;tag=1"), "pstn-params=808481808882"),
-        (
-            call(
-                "P-Charge-Info: <sip:+12025550100@x;noa=3>",
-                "P-Asserted-Identity: <tel:+12025550100;cpc=ordinary>",
-                "Reason: Q.850;cause=16",
-            ),
-            "cpc=ordinary",
-        ),
+        (call(from_=f"<sip:{OWNED};isup-oli=27@x;user=phone>;tag=1"), "isup-oli=27 (coin line)"),
+        (call("P-Asserted-Identity: <tel:+12025550100;cpc=payphone>"), "cpc=payphone"),
+        (call(shaken("C"), "User-Agent: Cisco-SIPGateway/IOS-12.x"), "attest C in a PASSporT, not verified"),
     ],
 )
 def test_call_from_the_switched_network_is_refused(sent: bytes, shown: str) -> None:
@@ -49,6 +47,23 @@ def test_call_from_the_switched_network_is_refused(sent: bytes, shown: str) -> N
     assert (attempt.verdict.reason, attempt.verdict.ip_origin) == (Reason.PSTN_ORIGIN, IpOrigin.PSTN)
     assert shown in attempt.verdict.text
     play.is_over()
+
+
+def test_what_equipment_copies_refuses_nobody() -> None:
+    """Each of these is on calls that never left IP, and a call may have all of them."""
+    play = Playbook()
+    headers = (
+        "P-Charge-Info: <sip:+12025550100@x;npi=ISDN;noa=2>",
+        "P-Asserted-Identity: <tel:+12025550100;cpc=ordinary;oli=62>",
+        "P-Charging-Vector: icid-value=1;orig-ioi=acme.example",
+        "P-Early-Media: supported",
+        "Reason: Q.850;cause=16",
+    )
+    play.customer.sends(call(*headers, from_=f"<sip:{OWNED}@x;isup-oli=00;pstn-params=808481808882>;tag=1")).gets(100)
+    play.carrier.gets("INVITE")
+    verdict = play.attempts[0].verdict
+    assert (verdict.ip_origin, verdict.reason) == (IpOrigin.UNKNOWN, Reason.IDENTITY_OWNED)
+    assert len(verdict.signals) == 8
 
 
 @pytest.mark.parametrize("uri", ["sip:911@192.0.2.1:5060", "urn:service:sos"])
@@ -68,7 +83,7 @@ def test_weak_hint_alone_refuses_nobody() -> None:
     verdict = play.attempts[0].verdict
     assert (verdict.ip_origin, [str(signal) for signal in verdict.signals]) == (
         IpOrigin.UNKNOWN,
-        ["gateway_fingerprint+25"],
+        ["gateway_fingerprint+20"],
     )
 
 
@@ -92,7 +107,7 @@ def test_monitored_customer_is_only_told_of() -> None:
         "INVITE",
         f"sip:{FAR}@{OURS_FOR_CUSTOMERS}",
         source=MONITORED,
-        from_="<sip:+4930901820000;isup-oli=0@x>;tag=1",
+        from_="<sip:+4930901820000;isup-oli=34@x>;tag=1",
     )
     play.monitored.sends(sent).gets(100)
     play.carrier.gets("INVITE")

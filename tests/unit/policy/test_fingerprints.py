@@ -64,7 +64,12 @@ def test_table_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("agent", "origin", "session", "names"),
     [
-        ("Cisco-SIPGateway/IOS-12.x", "CiscoSystemsSIP-GW-UserAgent", "SIP Call", ["Cisco IOS gateway", "Cisco IOS"]),
+        (
+            "Cisco-SIPGateway/IOS-12.x",
+            "CiscoSystemsSIP-GW-UserAgent",
+            "SIP Call",
+            ["Cisco IOS gateway or CUBE", "Cisco IOS"],
+        ),
         (
             "Audiocodes-Sip-Gateway-Mediant 1000/v.5.80A.055.002",
             "AudiocodesGW",
@@ -72,7 +77,9 @@ def test_table_is_bounded() -> None:
             ["AudioCodes gateway"] * 2,
         ),
         ("", "AudiocodesGW", "SBC-Call", ["AudioCodes SBC"]),
-        ("", "Sonus_UAC", "SIP Media Capabilities", ["Sonus"]),
+        ("", "Sonus_UAC", "SIP Media Capabilities", []),
+        ("Audiocodes-Sip-Gateway-Mediant VE SBC/v.7.20A.256.715", "AudiocodesGW", "SBC-Call", ["AudioCodes SBC"] * 2),
+        ("SONUS SBC2000 8.0.3v547 Sonus SBC", "SBC", "x", ["Sonus SBC"]),
         ("Huawei SoftX3000 V300R011", "HuaweiSoftX3000", "Sip Call", ["Huawei SoftX3000"] * 2),
         ("Dialogic-SIP/10.5.3.231 IMGDAL0001 0", "Dialogic_SDP", "-", ["Dialogic gateway", "Dialogic"]),
         ("Patton SN4634 3BIS 00A0BA04469B R5.3", "MxSIP", "-", ["Patton SmartNode", "Mediatrix"]),

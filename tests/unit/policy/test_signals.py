@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,8 @@ from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.policy.facts import CallFacts, extract_facts
 from edge_proxy.policy.fingerprints import Fingerprint, Fingerprints, Meaning, Place
-from edge_proxy.policy.parties import Customer, Origin, Source
+from edge_proxy.policy.identity_policy import IdentityPolicy
+from edge_proxy.policy.parties import Customer, Origin, Source, Trunk
 from edge_proxy.policy.signals import weigh_ip_origin
 from edge_proxy.policy.verdict import IpOrigin
 from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
@@ -21,12 +24,13 @@ from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import parse_uri
 from tests.kit.isup_bodies import CALLING, iam, number_parameter, optional
 from tests.kit.messages import FAR, OWNED, assemble, head_lines, invite
+from tests.kit.passports import identity
 
 KNOWN = Fingerprints(
     [
         Fingerprint(Place.AGENT, Wildcard("Cisco-SIPGateway/*"), Meaning.GATEWAY, "Cisco gateway"),
         Fingerprint(Place.AGENT, Wildcard("Quiet *"), Meaning.IGNORE, "quiet"),
-        Fingerprint(Place.SDP_ORIGIN, Wildcard("Sonus_UAC"), Meaning.GATEWAY, "Sonus"),
+        Fingerprint(Place.SDP_ORIGIN, Wildcard("Gateway_UAC"), Meaning.GATEWAY, "a gateway"),
         Fingerprint(Place.SDP_SESSION, Wildcard("SBC-Call"), Meaning.IP, "an SBC"),
     ]
 )
@@ -46,6 +50,10 @@ def facts_of(data: bytes, terms: IpOriginTerms | None = None, asn: int = 0) -> C
 
 def signals_of(data: bytes, terms: IpOriginTerms | None = None) -> list[str]:
     return [signal.name for signal in weigh_ip_origin(facts_of(data, terms), POLICY)[1]]
+
+
+def shaken(level: str) -> str:
+    return identity({"ppt": "shaken"}, {"attest": level, "orig": {"tn": OWNED[1:]}})
 
 
 def with_body(content_type: str, body: bytes, from_: str = f"<sip:{OWNED}@x>;tag=1") -> bytes:
@@ -90,7 +98,11 @@ def test_header_gives_its_signal(header: str, names: list[str]) -> None:
         (f"<sip:{OWNED}@x;isup-oli=00>;tag=1", ["isup_oli"]),
         (f"<sip:{OWNED};isup-oli=62@x;user=phone>;tag=1", ["isup_oli"]),
         (f"<sip:{OWNED};pstn-params=808481808882@x>;tag=1", ["pstn_params"]),
-        (f"<tel:{OWNED};cpc=payphone;oli=27>;tag=1", ["cpc", "oli"]),
+        (f"<tel:{OWNED};cpc=ordinary;oli=0>;tag=1", ["cpc", "oli"]),
+        (f"<tel:{OWNED};cpc=payphone;oli=27>;tag=1", ["circuit_line", "cpc", "circuit_line", "oli"]),
+        (f"<tel:{OWNED};cpc=Operator>;tag=1", ["circuit_line", "cpc"]),
+        (f"<sip:{OWNED}@x;isup-oli=70>;tag=1", ["circuit_line", "isup_oli"]),
+        (f"<sip:{OWNED}@x;pstn-params=27;cpc=27;isup-oli=270>;tag=1", ["pstn_params", "cpc", "isup_oli"]),
         (f"<sip:{OWNED}@x;user=phone>;tag=1", []),
         (f"<sip:{OWNED}@x;xcpc=1;isup-oli>;tag=1", []),
     ],
@@ -149,7 +161,7 @@ def test_iam_gives_its_signals(content: bytes, names: list[str]) -> None:
 
 def test_session_description_gives_fingerprints_also_as_one_part_of_several() -> None:
     """RFC 8866 §5.2, §5.3: one signal for each place that is known."""
-    described = sdp(origin="Sonus_UAC", session="SBC-Call")
+    described = sdp(origin="Gateway_UAC", session="SBC-Call")
     assert signals_of(with_body("application/sdp", described)) == ["gateway_fingerprint", "ip_fingerprint"]
     parts = b"--b\r\nContent-Type: application/sdp\r\n\r\n" + described + b"--b--\r\n"
     assert signals_of(with_body("multipart/mixed;boundary=b", parts)) == ["gateway_fingerprint", "ip_fingerprint"]
@@ -200,7 +212,7 @@ def test_media_addresses_are_read_from_every_connection_line() -> None:
     [
         ((), {}, IpOrigin.UNKNOWN),
         (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {}, IpOrigin.UNKNOWN),
-        (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {"q850_reason": 45}, IpOrigin.PSTN),
+        (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {"q850_reason": 48}, IpOrigin.PSTN),
         (("Reason: Q.850;cause=1", "Reason: Q.850;cause=2"), {"q850_reason": 49}, IpOrigin.UNKNOWN),
         (("Reason: Q.850;cause=1",), {"q850_reason": -50}, IpOrigin.IP),
         (("Reason: Q.850;cause=1",), {"q850_reason": 0}, IpOrigin.UNKNOWN),
@@ -222,9 +234,82 @@ def test_call_of_good_equipment_in_its_network_began_on_ip() -> None:
     facts = facts_of(invite("User-Agent: Acme SBC"), terms, asn=64500)
     facts.traces.media_origins = (facts.source.origin,)
     assert weigh_ip_origin(facts, POLICY)[0] is IpOrigin.IP
-    facts = facts_of(invite("User-Agent: Acme SBC", from_=f"<sip:{OWNED};isup-oli=0@x>;tag=1"), terms, asn=64500)
+    facts = facts_of(invite("User-Agent: Acme SBC", from_=f"<sip:{OWNED};isup-oli=27@x>;tag=1"), terms, asn=64500)
     facts.traces.media_origins = (facts.source.origin,)
-    assert weigh_ip_origin(facts, POLICY)[0] is IpOrigin.PSTN
+    assert weigh_ip_origin(facts, POLICY)[0] is IpOrigin.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "digits", ["00", "0", "06", "20", "23", "24", "29", "60", "61", "62", "63", "66", "67", "93", "99"]
+)
+def test_originating_line_that_ip_equipment_copies_says_nearly_nothing(digits: str) -> None:
+    """The digits of ordinary, mobile and translated lines are on calls of IP equipment too."""
+    for value in (f"<sip:{OWNED}@x;isup-oli={digits}>;tag=1", f"<tel:{OWNED};oli={digits}>;tag=1"):
+        origin, signals = weigh_ip_origin(facts_of(invite(from_=value)), POLICY)
+        assert origin is IpOrigin.UNKNOWN
+        assert sum(signal.weight for signal in signals) <= 5
+
+
+def in_domain(data: bytes, *, is_trusted: bool, side: Side) -> list[tuple[str, int]]:
+    """What is weighed when the side that sends is trusted with identities, or is not."""
+    if side is Side.CARRIERS:
+        origin = Origin(side, None, Trunk(0, "carrier-a", trusted_identity=is_trusted), Asn(0))
+    else:
+        acme = replace(customer(IpOriginTerms()), identity=IdentityPolicy(is_trusted=is_trusted))
+        origin = Origin(side, acme, None, Asn(0))
+    message = parse_message(data, Limits())
+    source = Source(origin, Address("198.51.100.10", 5060), Transport.UDP)
+    facts = extract_facts(message, source, parse_uri(message.uri), dial_plan("US"))
+    return [(signal.name, signal.weight) for signal in weigh_ip_origin(facts, POLICY)[1]]
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(
+    ("level", "trusted", "untrusted"),
+    [
+        ("A", ("attest_a_claimed", -20), ("attest_untrusted", 0)),
+        ("B", ("attest_b_claimed", -10), ("attest_untrusted", 0)),
+        ("C", ("attest_c_claimed", 30), ("attest_c_claimed", 30)),
+    ],
+)
+def test_attestation_weighs_as_much_as_its_sender_is_trusted(
+    side: Side, level: str, trusted: tuple[str, int], untrusted: tuple[str, int]
+) -> None:
+    """RFC 8588 §4, unverified: who says for itself that it is only a gateway is believed, any other needs trust."""
+    data = invite(shaken(level))
+    assert in_domain(data, is_trusted=True, side=side) == [trusted]
+    assert in_domain(data, is_trusted=False, side=side) == [untrusted]
+
+
+def test_attestation_of_a_customer_never_makes_a_call_one_of_ip() -> None:
+    """A hundred tokens of level A from a side that is not trusted weigh what none does; signals tell of them once."""
+    facts = facts_of(invite(*[shaken("A")] * 10), IpOriginTerms())
+    found, signals = weigh_ip_origin(facts, POLICY)
+    assert (found, [str(signal) for signal in signals]) == (IpOrigin.UNKNOWN, ["attest_untrusted+0"])
+    assert "not verified" in signals[0].detail
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("TN-Validation-Passed", "verstat_passed"),
+        ("tn-validation-passed-A", "verstat_passed"),
+        ("TN-Validation-Passed-C", "attest_c_claimed"),
+        ("TN-Validation-Passed-C-Diverted", "attest_c_claimed"),
+        ("TN-Validation-Failed", "verstat_failed"),
+        ("No-TN-Validation", "verstat_absent"),
+        ("whatever", ""),
+    ],
+)
+def test_verstat_is_read_from_trusted_sides_only(side: Side, value: str, name: str) -> None:
+    """3GPP TS 24.229 §7.2A.20: anybody can type it."""
+    for data in (
+        invite(from_=f"<sip:{OWNED};verstat={value}@x;user=phone>;tag=1"),
+        invite(f"P-Asserted-Identity: <tel:{OWNED};verstat={value}>"),
+    ):
+        assert [found for found, _ in in_domain(data, is_trusted=True, side=side)] == [name] * bool(name)
+        assert in_domain(data, is_trusted=False, side=side) == []
 
 
 @given(st.lists(st.text(';=,"<>@:tgrpnoaisup-licq.850 \\', max_size=60), max_size=6), st.binary(max_size=200))
