@@ -28,6 +28,16 @@ def free_port() -> int:
     raise AssertionError("unreachable: the count has no end")
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def wait_until_bound(port: int, table: str = "udp", timeout_s: float = 10.0) -> None:
     """Return when a socket of this network namespace, in the kernel's table of this name, has the port."""
     deadline = time.monotonic() + timeout_s

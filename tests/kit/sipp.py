@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from edge_proxy.addr import Address
 from tests.kit.peers import require
 from tests.kit.ports import wait_until_bound
 
@@ -153,9 +154,8 @@ class Sipp:
         for old in self._directory.iterdir():
             old.unlink()
         self._timeout_s = timeout_s
-        host, port = contact or local
         reached_by = ";transport=tcp" if is_stream else ""
-        values = {**_DEFAULT_KEYS, "contact": f"sip:{host}:{port}{reached_by}", **(keys or {})}
+        values = {**_DEFAULT_KEYS, "contact": f"sip:{Address(*(contact or local))}{reached_by}", **(keys or {})}
         values.setdefault("to", f"<{values['ruri']}>")
         arguments = ["sipp", "-sf", str(path), "-i", local[0], "-p", str(local[1])]
         arguments += ["-m", str(calls), "-r", str(rate), "-l", "100000", "-d", str(hold_ms), "-nostdin"]
@@ -170,7 +170,7 @@ class Sipp:
             arguments += ["-key", key, value]
         arguments += extra
         if remote is not None:
-            arguments.append(f"{remote[0]}:{remote[1]}")
+            arguments.append(str(Address(*remote)))
         with (self._directory / "screen.txt").open("wb") as screen:
             self._process = subprocess.Popen(
                 arguments,
@@ -180,7 +180,8 @@ class Sipp:
                 cwd=self._directory,
                 env={**os.environ, "TZ": "UTC"},  # the traces' times
             )
-        wait_until_bound(local[1], "tcp" if is_stream else "udp")
+        table = "tcp" if is_stream else "udp"
+        wait_until_bound(local[1], f"{table}6" if ":" in local[0] else table)
 
     def __enter__(self) -> Sipp:
         return self

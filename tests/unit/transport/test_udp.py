@@ -18,22 +18,13 @@ from edge_proxy.transport import datagrams
 from edge_proxy.transport.datagrams import HAS_BATCH, Datagram
 from edge_proxy.transport.port import Received
 from edge_proxy.transport.udp import UdpPort
+from tests.kit.ports import has_ipv6
 
 ROOT = Path(__file__).parents[3]
 
 needs_batch = pytest.mark.needs(HAS_BATCH, "_batch is not built here (no compiler): make engine")
 
 WAYS = [pytest.param(False, id="plain"), pytest.param(True, id="batched", marks=needs_batch)]
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
 
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.needs(has_ipv6(), "no IPv6 here"))]
 
