@@ -175,7 +175,7 @@ def compile_refusals(settings: dict[str, RefusalSettings]) -> tuple[dict[Reason,
     """The refusals by reason, and what is wrong with them: a key below `policy.refusals`, and why."""
     compiled: dict[Reason, Refusal] = {}
     problems: list[tuple[str, str]] = []
-    reasons = {reason.value: reason for reason in STATUS_OF}
+    reasons = {reason.value: reason for reason in STATUS_OF if reason is not Reason.AUTHENTICATION_REQUIRED}
     for name, section in settings.items():
         reason = reasons.get(name)
         if reason is None:

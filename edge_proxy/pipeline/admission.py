@@ -18,7 +18,7 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Proof
 from edge_proxy.policy.digest import Realm
 from edge_proxy.policy.discriminators import tell_apart
-from edge_proxy.policy.parties import Mode, Origin
+from edge_proxy.policy.parties import Customer, Mode, Origin
 from edge_proxy.sip import grammar
 from edge_proxy.sip.digest import DigestAnswer, challenge_line, parse_digest_answer
 from edge_proxy.sip.message import Message, line_value
@@ -105,8 +105,11 @@ class Admission:
             cause = Cause.NONCE_REUSED if freshness is Freshness.REUSED else Cause.NONCE_STALE
         elif customer is not None and not customer.access.can_be_helped(origin.proof(transport)):
             return origin
-        if self._must_pass(called, origin):
+        if self._calls_help(called, customer):
             return origin
+        if self._snapshot.rulebook.mode_for(customer) is Mode.MONITOR:
+            # A challenge would turn away who cannot answer it.
+            return replace(origin, owes_credentials=True)
         nonce = self._nonces.issue(Wall(0.0) if now is None else now)
         is_stale = cause is not Cause.CHALLENGED
         lines = [challenge_line(realm.name, nonce, one, is_stale=is_stale) for one in realm.algorithms]
@@ -118,11 +121,6 @@ class Admission:
         shown = answer.username.decode("utf-8", "replace")
         return replace(origin, customer=self._snapshot.customers[customer], shown=Proof.DIGEST, identity=shown)
 
-    def _must_pass(self, called: Uri, origin: Origin) -> bool:
-        """Emergency calls, and all where only monitoring is done: a challenge would turn away who cannot answer it."""
-        book = self._snapshot.rulebook
-        customer = origin.customer
-        if book.mode_for(customer) is Mode.MONITOR:
-            return True
-        plan = book.fallback_emergency if customer is None else customer.emergency
+    def _calls_help(self, called: Uri, customer: Customer | None) -> bool:
+        plan = self._snapshot.rulebook.fallback_emergency if customer is None else customer.emergency
         return is_emergency(called.user, called.scheme, plan)

@@ -126,8 +126,10 @@ class Pipeline:
     def _use_targets(self, snapshot: Snapshot | None, names: Names | None) -> None:
         self.targets.use(snapshot, names)
         self.prober.use(self.targets.probed())
+        addresses = list(self.targets.addresses())
+        self.scanners.use_targets(frozenset([address.host for _, address in addresses]))
         # The AS of a target has its own series from the start.
-        asns = {self._peers.find(address.host, side).origin.asn for side, address in self.targets.addresses()}
+        asns = {self._peers.find(address.host, side).origin.asn for side, address in addresses}
         self.ledger.reserve(sorted(asns))
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:

@@ -1,13 +1,16 @@
 """Unknown sources that scan or flood: after so many requests that led nowhere, what they send is dropped unread.
 
-Known peers are never asked about here. Of a source that is ignored, calls for help still pass, and so does all that
-belongs to a call that is up; the rest costs a look at its first line. For IPv6 a source is its /64, since whoever has
-one has all of it. Both tables are bounded: when one is full the oldest entry goes, and that is counted.
+Known peers are never asked about here, and an address that is a customer's or a trunk's is no scanner's, whichever side
+it sends to. Of a source that is ignored, calls for help still pass, all that belongs to a call that is up, and what
+bears a customer's right password, which ends it; the rest costs a look at its first line. For IPv6 a source is its /64,
+since whoever has one has all of it. Both tables are bounded: when one is full the oldest entry goes, and that is
+counted.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv6Address
+from itertools import islice
 from typing import Final
 
 from edge_proxy.addr import Monotonic
@@ -17,6 +20,9 @@ from edge_proxy.pipeline.counters import Cause, Disposition
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.dialog_token import DialogSigner
 from edge_proxy.routing.forward import OwnUris, preprocess_routes
+from edge_proxy.sip import grammar
+from edge_proxy.sip.digest import parse_digest_answer
+from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import Uri, parse_uri
 from edge_proxy.transaction.derive import OWN_LIMITS
@@ -26,6 +32,8 @@ VOUCHED_S: Final = 3600.0
 """How long a source from which a customer proved its identity is no stranger."""
 
 IGNORED: Final = (Disposition.DROPPED, Cause.SCANNER_IGNORED)
+
+_MOST_CREDENTIALS: Final = 4
 
 _UNANSWERED: Final = (b"SIP/2.0 ", b"ACK ")
 """What never has an answer, and ends what would otherwise be sent again and again."""
@@ -57,7 +65,20 @@ _LEADS_NOWHERE: Final = frozenset(
 class Scanners:
     """The strangers of one worker; who is ignored stays so over reloads, unless the new data says otherwise."""
 
-    __slots__ = ("_ignored", "_limits", "_most", "_own", "_plan", "_seen", "_signer", "_vouched", "forgotten", "found")
+    __slots__ = (
+        "_ignored",
+        "_limits",
+        "_most",
+        "_own",
+        "_plan",
+        "_seen",
+        "_signer",
+        "_snapshot",
+        "_targets",
+        "_vouched",
+        "forgotten",
+        "found",
+    )
 
     def __init__(self, own: OwnUris, signer: DialogSigner, snapshot: Snapshot, most: int = MOST_SOURCES) -> None:
         self._own = own
@@ -67,6 +88,7 @@ class Scanners:
         self._seen: dict[str, tuple[int, Monotonic]] = {}
         self._ignored: dict[str, tuple[float, str]] = {}
         self._vouched: dict[str, float] = {}
+        self._targets: frozenset[str] = frozenset()
         self.found = 0
         """Times that a source began to be ignored."""
         self.forgotten = 0
@@ -78,14 +100,21 @@ class Scanners:
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Nobody is ignored any longer who must never be, and nobody at all when the new data asks for none of it."""
+        self._snapshot = snapshot
         self._plan: EmergencyPlan = snapshot.rulebook.fallback_emergency
         limits = self._limits = snapshot.scanners
         if limits is None:
             self._seen.clear()
             self._ignored.clear()
             return
-        for source in [one for one, (_, host) in self._ignored.items() if limits.never.find(host) >= 0]:
+        for source in [one for one, (_, host) in self._ignored.items() if self._is_exempt(host)]:
             del self._ignored[source]
+
+    def use_targets(self, hosts: frozenset[str]) -> None:
+        """Where calls are sent to: nobody there is a scanner either."""
+        self._targets = hosts
+        for host in hosts:
+            self._ignored.pop(_source_of(host), None)
 
     def ignores(self, host: str, data: bytes, now: Monotonic) -> bool:
         """Whether a datagram of this stranger is to be dropped unread."""
@@ -124,29 +153,54 @@ class Scanners:
         """A customer without a fixed address proved who it is from here."""
         source = _source_of(host)
         self._seen.pop(source, None)
+        self._ignored.pop(source, None)
         self._vouched.pop(source, None)
         if len(self._vouched) >= self._most:
             del self._vouched[next(iter(self._vouched))]
         self._vouched[source] = now + VOUCHED_S
 
     def _is_exempt(self, host: str) -> bool:
-        return self._limits is not None and self._limits.never.find(host) >= 0
+        """It is never to be ignored, or known: as the source of a customer or a trunk, or as where calls are sent."""
+        snapshot = self._snapshot
+        return (
+            (self._limits is not None and self._limits.never.find(host) >= 0)
+            or host in self._targets
+            or snapshot.customer_sources.find(host) >= 0
+            or snapshot.trunk_sources.find(host) >= 0
+            or (snapshot.shared_sources is not None and snapshot.shared_sources.find(host) >= 0)
+        )
 
     def _may_matter(self, data: bytes) -> bool:
-        """A call for help (its CANCEL and the ACK of a refusal say the same), or a request inside a call of ours."""
+        """A call for help (its CANCEL and the ACK of a refusal say the same), a request inside a call of ours, or one
+        with a customer's right credentials."""
         words = data.partition(b"\n")[0].split()
         if len(words) > 1 and self._calls_help(words[1]):
             return True
-        if b"route" not in data.lower():
+        lowered = data.lower()
+        has_credentials = self._snapshot.realm is not None and b"proxy-authorization" in lowered
+        if b"route" not in lowered and not has_credentials:
             return False
         try:
             message = parse_message(data, OWN_LIMITS)
+            if has_credentials and self._is_customers(message):
+                return True
             routed = preprocess_routes(message, self._own)
         except (MalformedMessageError, RemoteProtocolError):
             return False
         if self._is_for_help(routed.called):
             return True
         return routed.token is not None and self._signer.read(routed.token, message.call_id) is not None
+
+    def _is_customers(self, message: Message) -> bool:
+        """Whether it bears credentials of a customer, be their nonce of yesterday: its sender is no scanner."""
+        realm = self._snapshot.realm
+        if realm is None:
+            return False
+        for value in islice(message.values(grammar.PROXY_AUTHORIZATION), _MOST_CREDENTIALS):
+            answer = parse_digest_answer(value)
+            if answer is not None and answer.realm == realm.name.encode():
+                return realm.check(answer, message.method)[0] is not None
+        return False
 
     def _calls_help(self, request_uri: bytes) -> bool:
         try:

@@ -7,9 +7,17 @@ from edge_proxy.policy.verdict import Reason
 
 
 def is_authentic(case: Weighed, book: Rulebook) -> Finding | None:
-    """Credentials that are shown must be right (RFC 3261 §22.4)."""
-    failure = case.facts.source.origin.failure
-    return Finding(Reason.AUTHENTICATION_FAILED, failure) if failure else None
+    """Credentials that are shown must be right (RFC 3261 §22.4).
+
+    Where nothing is enforced nobody is challenged; who would have been (§22.3) is told here.
+    """
+    origin = case.facts.source.origin
+    if origin.failure:
+        return Finding(Reason.AUTHENTICATION_FAILED, origin.failure)
+    if not origin.owes_credentials:
+        return None
+    who = case.facts.source.address.host if origin.customer is None else origin.customer.id
+    return Finding(Reason.AUTHENTICATION_REQUIRED, f"{who} would have been challenged for credentials")
 
 
 def proof_is_enough(case: Weighed, book: Rulebook) -> Finding | None:

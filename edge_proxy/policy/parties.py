@@ -66,6 +66,8 @@ class Origin:
     """The user name or the TLS identity that was proved."""
     failure: str = ""
     """Why the credentials that were shown prove nothing; "" when none were, or when they are right."""
+    owes_credentials: bool = False
+    """It would have been challenged for credentials, were calls not only watched."""
     candidates: tuple[Customer, ...] = ()
     """The customers that share the address; which of them sends, the request must show."""
     doubt: str = ""

@@ -24,8 +24,11 @@ class RuleMode(StrEnum):
     OFF = "off"
 
 
-ALWAYS_ENFORCED: Final = frozenset({Reason.CALLED_NOT_OWNED, Reason.EVIDENCE_UNAVAILABLE})
-"""A call that has nowhere to go cannot pass; what happens without evidence has a key of its own."""
+ALWAYS_ENFORCED: Final = frozenset(
+    {Reason.CALLED_NOT_OWNED, Reason.EVIDENCE_UNAVAILABLE, Reason.AUTHENTICATION_REQUIRED}
+)
+"""A call that has nowhere to go cannot pass; what happens without evidence has a key of its own; who is challenged
+follows from what customers are known by."""
 
 MAY_BE_OFF: Final = frozenset({Reason.INVALID_CALLER, Reason.INVALID_CALLED, Reason.CALLER_IS_CALLED})
 """Rules about the form of a call. Who may call as whom is at least watched."""

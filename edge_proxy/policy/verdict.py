@@ -35,6 +35,8 @@ class Reason(StrEnum):
     FORWARDED_CALL = "forwarded_call"
     UNKNOWN_SOURCE = "unknown_source"
     AUTHENTICATION_FAILED = "authentication_failed"
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    """Only watched: enforced, the request is challenged and no verdict on it is reached."""
     PROOF_TOO_WEAK = "proof_too_weak"
     ASN_NOT_ALLOWED = "asn_not_allowed"
     FROM_NOT_OWNED = "from_not_owned"
@@ -94,6 +96,7 @@ class Signal(NamedTuple):
 STATUS_OF: Final[dict[Reason, int]] = {
     Reason.UNKNOWN_SOURCE: 403,
     Reason.AUTHENTICATION_FAILED: 403,
+    Reason.AUTHENTICATION_REQUIRED: 407,
     Reason.PROOF_TOO_WEAK: 403,
     Reason.ASN_NOT_ALLOWED: 403,
     Reason.FROM_NOT_OWNED: 403,

@@ -276,11 +276,63 @@ def test_proof_that_cannot_be_had_is_refused() -> None:
 
 
 def test_whole_node_in_monitor_mode_challenges_nobody() -> None:
-    """A challenge would turn away who has no password; credentials that come unasked are looked at."""
+    """A challenge would turn away who has no password; the verdict says that there would have been one."""
     play = play_with(node="policy: {mode: monitor}\n")
     play.stranger.sends(invite(source=STRANGER, from_=FROM)).gets(100)  # type: ignore[arg-type]
-    assert play.attempts[-1].verdict.outcome is Outcome.MONITORED
+    verdict = play.attempts[-1].verdict
+    assert (verdict.outcome, verdict.reason) == (Outcome.MONITORED, Reason.AUTHENTICATION_REQUIRED)
     assert play.count(Cause.CHALLENGED) == 0
+
+
+def test_node_in_monitor_mode_looks_at_credentials_that_come_unasked() -> None:
+    """Wrong ones are told of as they would be refused; right ones under a nonce of no day would be asked for again."""
+    play = play_with(node="policy: {mode: monitor}\n")
+    challenge = {"realm": "edge-test", "nonce": "x" * 40, "algorithm": "SHA-256", "qop": "auth"}
+    for word, reason in (("wrong", Reason.AUTHENTICATION_FAILED), (PASSWORD, Reason.AUTHENTICATION_REQUIRED)):
+        play.stranger.sends(authorized(challenge, word=word)).gets(100)
+        play.carrier.gets("INVITE")
+        assert play.attempts[-1].verdict.reason is reason
+
+
+def test_customer_in_monitor_mode_is_told_of_as_it_would_be_challenged() -> None:
+    """Known by its address, which is not enough; a customer that is enforced is challenged on the same node."""
+    credentials = f"credentials: [{{username: acme-1, ha1_sha256: {ha1('acme-1', 'x')}}}]"
+    play = play_with(acme=f"mode: monitor\n    minimum_proof: digest\n    {credentials}")
+    play.customer.sends(invite()).gets(100)
+    play.carrier.gets("INVITE")
+    verdict = play.attempts[-1].verdict
+    assert (verdict.outcome, verdict.reason) == (Outcome.MONITORED, Reason.AUTHENTICATION_REQUIRED)
+    assert "acme would have been challenged" in verdict.text
+    challenge_of(play)
+
+
+SCANNERS = "policy: {scanners: {requests: 3, window_s: 60, ignore_s: 600}}\n"
+
+
+def test_customer_that_calls_in_a_burst_before_its_first_login_gets_through() -> None:
+    """As a PBX after a restart does: so many challenges that its address counts as a scanner's, then the answers."""
+    play = play_with(node=SCANNERS)
+    asked = [challenge_of(play) for _ in range(3)]
+    assert len(play.pipeline.scanners) == 1
+    play.stranger.sends(invite(source=STRANGER, from_=FROM)).gets_nothing()  # type: ignore[arg-type]
+    for challenge in asked:
+        play.stranger.sends(authorized(challenge)).gets(100)
+        play.carrier.gets("INVITE")
+    assert [attempt.customer for attempt in play.attempts] == ["roamer"] * 3
+    assert len(play.pipeline.scanners) == 0
+    challenge_of(play)
+
+
+def test_credentials_that_are_not_right_lift_nothing() -> None:
+    """Nor do a hundred of them, nor such as are meant for another realm."""
+    play = play_with(node=SCANNERS)
+    challenge, *_ = (challenge_of(play) for _ in range(3))
+    for changes in ({"word": "wrong"}, {"username": "nobody"}):
+        play.stranger.sends(authorized(challenge, **changes)).gets_nothing()
+    play.stranger.sends(authorized({**challenge, "realm": "elsewhere"})).gets_nothing()
+    many = [f"Proxy-Authorization: Digest realm=r{n}, username=u" for n in range(100)]
+    play.stranger.sends(invite(*many, source=STRANGER, from_=FROM)).gets_nothing()  # type: ignore[arg-type]
+    assert play.count(Cause.SCANNER_IGNORED) == 4
 
 
 def test_carriers_are_not_challenged() -> None:

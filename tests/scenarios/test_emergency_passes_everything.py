@@ -120,6 +120,9 @@ PAI = f"P-Asserted-Identity: <sip:{FOREIGN}@x>"
 TO_PREFIX = 'limits: {destinations: [{prefix: "+1", %s: 1}]}'
 PER_ASN = "policy: {limits: {per_asn: {%s: 1}}}"
 
+ONLY_WATCHED = {Reason.AUTHENTICATION_REQUIRED}
+"""Refuses nobody: where it is found, nothing is enforced."""
+
 CASES: dict[Reason, Case] = {
     Reason.UNKNOWN_SOURCE: Case(is_stranger=True),
     Reason.AUTHENTICATION_FAILED: Case(customer=CREDENTIALS),
@@ -163,7 +166,19 @@ CASES: dict[Reason, Case] = {
 
 def test_every_reason_to_refuse_has_a_case() -> None:
     """A new rule or limit must be walked by an emergency call before it ships."""
-    assert set(CASES) | INTO_OUR_NETWORK == set(STATUS_OF)
+    assert set(CASES) | INTO_OUR_NETWORK | ONLY_WATCHED == set(STATUS_OF)
+
+
+def test_emergency_call_of_who_would_be_challenged_is_one() -> None:
+    """Where nothing is enforced, what a call owes is told of any other call only."""
+    snapshot = make_snapshot(
+        old=f"customers:\n  - {ACME}", new=f"policy: {{mode: monitor}}\ncustomers:\n  - {ACME}\n    {CREDENTIALS}"
+    )
+    play = Playbook(snapshot=snapshot)
+    for number, reason in (("911", Reason.EMERGENCY), (FAR, Reason.AUTHENTICATION_REQUIRED)):
+        play.stranger.sends(request("INVITE", f"sip:{number}@{OURS_FOR_CUSTOMERS}", source=STRANGER)).gets(100)
+        play.carrier.gets("INVITE")
+        assert play.attempts[-1].verdict.reason is reason
 
 
 def _is_refused(case: Case, play: Playbook, reason: Reason) -> None:

@@ -133,6 +133,27 @@ def test_known_peers_are_never_ignored() -> None:
     assert play.count(Cause.SCANNER_IGNORED) == 0
 
 
+def test_address_of_a_customer_or_target_is_no_scanner_on_either_side() -> None:
+    """What a customer's equipment sends to the wrong listener leads nowhere, and is answered however often."""
+    play = Playbook(snapshot=scanning())
+    for host in (play.customer.address.host, play.carrier.address.host):
+        for side in Side:
+            peer = play.peer(Address(host, 5099), side)
+            for _ in range(10):
+                sent = request("BYE", "sip:x@y", source=peer.address, to="<sip:x@y>;tag=1")
+                peer.sends(sent).gets("481")
+    assert len(play.pipeline.scanners) == 0
+
+
+def test_address_that_becomes_a_customers_is_no_longer_ignored() -> None:
+    """A reload with its prefix is enough."""
+    play = Playbook(snapshot=scanning())
+    scan(play)
+    new = f'customers:\n  - {{id: new, sources: ["{STRANGER.host}/32"], country: US}}\n'
+    play.pipeline.use_snapshot(make_snapshot(old="customers:\n", new=new))
+    assert len(play.pipeline.scanners) == 0
+
+
 def test_reload_lifts_it_from_who_is_never_to_be_ignored() -> None:
     """`never` and SIGHUP; other reloads leave the list as it is; and who is on it is not found again."""
     play = Playbook(snapshot=scanning())
