@@ -30,8 +30,9 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from edge_proxy.addr import Address, Side
+from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.assertions import compile_asserted
+from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -41,6 +42,7 @@ from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_r
 from edge_proxy.transport.mesh import open_pair
 from edge_proxy.transport.reuseport import open_group, steer
 from edge_proxy.transport.shared_limits import LimitTable
+from edge_proxy.transport.stream import open_stream_socket
 from edge_proxy.worker import Place, Worker, load_secret, run_worker
 
 _EXIT_BAD_INPUT: Final = 2
@@ -103,7 +105,8 @@ class Supervisor:
         self._settings = settings
         self._config_path = config_path
         self._children: list[_Child] = []
-        self._groups: dict[Side, list[socket.socket]] = {}
+        self._groups: dict[tuple[Side, Transport], list[socket.socket]] = {}
+        """What is bound, with a place for each worker: of UDP its own socket, of TCP and TLS the one for all."""
         self._outboxes: list[socket.socket] = []
         self._log = structlog.get_logger()
         self._selector = selectors.DefaultSelector()
@@ -151,10 +154,23 @@ class Supervisor:
             (Side.CUSTOMERS, settings.listeners.customers),
             (Side.CARRIERS, settings.listeners.carriers),
         ):
-            try:
-                self._groups[side] = open_group(listener.address, count)
-            except OSError as error:
-                errors.append(_bind_error(settings, f"listeners.{side}.bind", listener.address, error))
+            bound: Address | None = None
+            for transport in transports_of(listener):
+                bind, key = listener.address, "bind"
+                if transport is Transport.TLS and listener.tls is not None:
+                    bind, key = listener.tls.address, "tls.bind"
+                elif bound is not None:
+                    bind = bound  # one port for UDP and TCP, also when the system chose it
+                try:
+                    if transport is Transport.UDP:
+                        group = open_group(bind, count)
+                    else:
+                        group = [open_stream_socket(bind)] * count
+                except OSError as error:
+                    errors.append(_bind_error(settings, f"listeners.{side}.{key}", bind, error))
+                    continue
+                self._groups[side, transport] = group
+                bound = bound or Address(*group[0].getsockname()[:2])
         try:
             self._telemetry = open_telemetry_socket(settings.telemetry.address)
             self._metrics_at = Address(*self._telemetry.getsockname()[:2])
@@ -162,8 +178,8 @@ class Supervisor:
             errors.append(_bind_error(settings, "telemetry.listen", settings.telemetry.address, error))
         if errors:
             raise ConfigErrors(errors)
-        for group in self._groups.values():
-            if not steer(group):
+        for (_, transport), group in self._groups.items():
+            if transport is Transport.UDP and not steer(group):
                 self._log.warning("the kernel does not steer by Call-ID; workers hand over what is not theirs")
         self._board = Board(memoryview(mmap.mmap(-1, Board.size(count))), count)
         self._limits = LimitTable(count)
@@ -242,7 +258,7 @@ class Supervisor:
         settings, snapshot = self._settings, self._snapshot
         place = Place(
             workers=settings.workers,
-            sockets={side: group[child.number] for side, group in self._groups.items()},
+            sockets={place: group[child.number] for place, group in self._groups.items()},
             inbox=child.inbox,
             outboxes=self._outboxes,
             telemetry=child.telemetry,

@@ -66,7 +66,8 @@ class Place:
     """What a worker that is one of several is given by the supervisor (supervisor.py), bound or open already."""
 
     workers: int
-    sockets: Mapping[Side, socket.socket]
+    sockets: Mapping[tuple[Side, Transport], socket.socket]
+    """UDP: its own of the address; TCP and TLS: the one that all workers accept from."""
     inbox: socket.socket
     outboxes: Sequence[socket.socket]
     telemetry: socket.socket
@@ -231,6 +232,9 @@ class Worker:
         """Take part in the work of several: what lands here and is another's goes there, and the other way round."""
         veil = TopologyVeil(secret, [listener for _, listener in self._ports])
         mesh = Mesh(self._number, place.inbox, place.outboxes, Steering(place.workers, veil.call_id_behind))
+        for port, listener in self._ports:
+            if isinstance(port, StreamPort):
+                mesh.lend(listener.slot, port)
         driver.mesh = mesh
         registry.register(HandOverCollector(mesh))
         self._shared = SharedLimits(place.limits, self._number)
@@ -280,14 +284,15 @@ class Worker:
 
     def _open_port(self, transport: Transport, bind: Address, listener: ListenerSettings, side: Side) -> Port:
         if transport is Transport.UDP:
-            return UdpPort(bind if self._place is None else self._place.sockets[side])
+            return UdpPort(bind if self._place is None else self._place.sockets[side, transport])
         identity = None
         if transport is Transport.TLS and listener.tls is not None:
             tls = listener.tls
             by_name = tuple(NamedCertificate(one.name, one.certificate, one.key) for one in tls.certificates_by_name)
             identity = TlsIdentity(TlsFiles(tls.certificate, tls.key, tls.ca, tls.client_certificate, by_name))
             self._identities.append(identity)
-        return StreamPort(bind, self.settings.sip.limits, _stream_settings(listener), identity)
+        opened = bind if self._place is None else self._place.sockets[side, transport]
+        return StreamPort(opened, self.settings.sip.limits, _stream_settings(listener), identity)
 
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""

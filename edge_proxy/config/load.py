@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from edge_proxy.addr import Transport
 from edge_proxy.config.assertions import AssertionSettings, AssertionsSettings
 from edge_proxy.config.compose import parse_document, read_document
 from edge_proxy.config.conflicts import find_conflicts
@@ -22,7 +21,6 @@ from edge_proxy.config.wording import describe
 from edge_proxy.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -70,24 +68,10 @@ def _settings_of(document: Document) -> Settings:
         said = {(known.line, known.key) for known in errors}
         errors += [one for one in _validation_errors(error, document, Settings) if (one.line, one.key) not in said]
     errors += find_conflicts(document)
-    if settings is not None:
-        errors += _streams_of_several_workers(settings, document)
     if settings is None or errors:
         raise ConfigErrors(errors)
     settings._document = document  # kept for where()
     return settings
-
-
-def _streams_of_several_workers(settings: Settings, document: Document) -> Iterator[ConfigError]:
-    """A connection belongs to one worker, and the calls on it belong to all: that is not offered."""
-    if settings.workers == 1:
-        return
-    for side, listener in (("customers", settings.listeners.customers), ("carriers", settings.listeners.carriers)):
-        text = f"{settings.workers} workers serve UDP only"
-        if Transport.TCP in listener.transports:
-            yield document.error(("listeners", side, "transports"), f"{text}; write [udp], or `workers: 1`")
-        if listener.tls is not None:
-            yield document.error(("listeners", side, "tls"), f"{text}; leave TLS out, or write `workers: 1`")
 
 
 def _validation_errors(error: ValidationError, document: Document, root: type[Section]) -> list[ConfigError]:

@@ -53,6 +53,7 @@ class HandOvers(Protocol):
 
     handed_over: int
     taken_over: int
+    carried: int
     lost: int
 
 
@@ -68,12 +69,14 @@ class HandOverCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
             "edge_proxy_hand_overs",
-            "Messages that landed with a worker that does not own their call: sent on, received so, lost on the way.",
+            "Messages that landed with a worker that does not own their call: sent on, received so, lost on the way; "
+            "carried are those sent for another over a connection that this one holds.",
             labels=["result"],
         )
         for result, count in (
             ("sent", self._counts.handed_over),
             ("received", self._counts.taken_over),
+            ("carried", self._counts.carried),
             ("lost", self._counts.lost),
         ):
             family.add_metric([result], count)

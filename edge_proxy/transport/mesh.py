@@ -1,9 +1,10 @@
 """The way between the workers of one address: a message that lands with a worker that does not own its call goes on.
 
 Each worker has one Unix datagram socket that the others write to. What is handed over keeps the listener it came by
-and the address it came from, so its owner treats it, and counts it, as if it had landed there. A worker that does not
-read holds nobody up: what its socket does not take waits in a bounded queue, and what does not fit there is counted as
-lost, as a datagram in a full socket buffer would be; whoever sent it will repeat it.
+and the address it came from, so its owner treats it, and counts it, as if it had landed there. What the owner sends
+over a connection that another worker holds goes the same way back (see lending.py). A worker that does not read holds
+nobody up: what its socket does not take waits in a bounded queue, and what does not fit there is counted as lost, as a
+datagram in a full socket buffer would be; whoever sent it will repeat it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Final
 
 from edge_proxy.addr import Address, Listener
 from edge_proxy.pipeline.steering import Steering
+from edge_proxy.transport.lending import LentConnections, Saying
 from edge_proxy.transport.port import Deliver, Received
+from edge_proxy.transport.stream import StreamPort
 
 _MAX_QUEUED: Final = 4096
 _MESSAGES_A_TURN: Final = 64
-_LARGEST_BYTES: Final = 66_000
-_HEAD: Final = struct.Struct("!BHB")
-"""The listener's slot, the sender's port, the length of the sender's host that follows."""
+_LARGEST_BYTES: Final = (1 << 20) + (1 << 17)
+_SEND_BUFFER_BYTES: Final = 4 << 20
+_HEAD: Final = struct.Struct("!BBBHBH")
+"""What it says, who says it, the listener's slot, a port, and the lengths of the host and of the note that follow."""
 
 
 def open_pair() -> tuple[socket.socket, socket.socket]:
@@ -32,6 +36,7 @@ def open_pair() -> tuple[socket.socket, socket.socket]:
     inbox, outbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     inbox.setblocking(False)
     outbox.setblocking(False)
+    outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # the largest message must fit
     return inbox, outbox
 
 
@@ -44,6 +49,7 @@ class Mesh:
         """`outboxes` has a place for each worker; one's own is never written to."""
         self.handed_over = 0
         self.taken_over = 0
+        self.carried = 0
         self.lost = 0
         self._number = number
         self._inbox = inbox
@@ -52,6 +58,12 @@ class Mesh:
         self._queues: list[deque[bytes]] = [deque() for _ in outboxes]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Sequence[Deliver] = ()
+        self._lent: dict[int, LentConnections] = {}
+        self._buffer = memoryview(bytearray(_LARGEST_BYTES))
+
+    def lend(self, slot: int, port: StreamPort) -> None:
+        """Let the other workers send over the connections of this port, and this one over theirs."""
+        self._lent[slot] = LentConnections(slot, port, self.post)
 
     def start(self, loop: asyncio.AbstractEventLoop, deliver: Sequence[Deliver]) -> None:
         """Begin to read what others hand over. `deliver` takes it, by the slot of the listener it came by."""
@@ -71,23 +83,28 @@ class Mesh:
         """`deliver`, for what this worker owns of what arrives by the listener."""
         return functools.partial(self._sift, listener, deliver)
 
+    def post(
+        self, worker: int, saying: Saying, slot: int, address: Address, note: bytes = b"", data: bytes = b""
+    ) -> None:
+        """Say something to another worker; it waits, or is lost and counted, where that one does not listen."""
+        host = address.host.encode()
+        packet = _HEAD.pack(saying, self._number, slot, address.port, len(host), len(note)) + host + note + data
+        if self._queues[worker] or not self._send(worker, packet):
+            self._enqueue(worker, packet)
+
     def _sift(self, listener: Listener, deliver: Deliver, batch: list[Received]) -> None:
         own: list[Received] = []
+        lent = self._lent.get(listener.slot)
         for received in batch:
-            owner = self._owner(received[0], listener.side)
+            data, source = received
+            owner = self._owner(data, listener.side)
             if owner is None or owner == self._number:
                 own.append(received)
             else:
-                self._hand_over(owner, listener.slot, received)
+                note = b"" if lent is None else lent.lend(source, owner)
+                self.post(owner, Saying.ARRIVED, listener.slot, source, note, data)
         if own:
             deliver(own)
-
-    def _hand_over(self, owner: int, slot: int, received: Received) -> None:
-        data, source = received
-        host = source.host.encode()
-        packet = _HEAD.pack(slot, source.port, len(host)) + host + data
-        if self._queues[owner] or not self._send(owner, packet):
-            self._enqueue(owner, packet)
 
     def _send(self, owner: int, packet: bytes) -> bool:
         """Whether this is done with: sent, or lost for good."""
@@ -98,7 +115,8 @@ class Mesh:
         except OSError:
             self.lost += 1
             return True
-        self.handed_over += 1
+        if packet[0] == Saying.ARRIVED:
+            self.handed_over += 1
         return True
 
     def _enqueue(self, owner: int, packet: bytes) -> None:
@@ -121,13 +139,27 @@ class Mesh:
         batches: dict[int, list[Received]] = {}
         for _ in range(_MESSAGES_A_TURN):
             try:
-                packet = self._inbox.recv(_LARGEST_BYTES)
+                packet = bytes(self._buffer[: self._inbox.recv_into(self._buffer)])
             except (BlockingIOError, InterruptedError):
                 break
-            slot, port, host_bytes = _HEAD.unpack_from(packet)
-            data_at = _HEAD.size + host_bytes
-            source = Address(packet[_HEAD.size : data_at].decode(), port)
-            batches.setdefault(slot, []).append((packet[data_at:], source))
-            self.taken_over += 1
+            saying, worker, slot, port, host_bytes, note_bytes = _HEAD.unpack_from(packet)
+            note_at = _HEAD.size + host_bytes
+            address = Address(packet[_HEAD.size : note_at].decode(), port)
+            note, data = packet[note_at : note_at + note_bytes], packet[note_at + note_bytes :]
+            lent = self._lent.get(slot)
+            if saying == Saying.ARRIVED:
+                if lent is not None and lent.borrow(address, worker, note):
+                    self._flush(batches)  # what arrived before came from somebody else
+                    lent.identify(address, note)
+                batches.setdefault(slot, []).append((data, address))
+                self.taken_over += 1
+            elif lent is not None:
+                if saying == Saying.ENDED:
+                    self._flush(batches)
+                self.carried += lent.hear(saying, worker, address, note, data)
+        self._flush(batches)
+
+    def _flush(self, batches: dict[int, list[Received]]) -> None:
         for slot, batch in batches.items():
             self._deliver[slot](batch)
+        batches.clear()

@@ -28,6 +28,22 @@ def ignore_unreachable(_address: Address, _messages: list[bytes]) -> None:
     """Nobody has asked to be told."""
 
 
+class Elsewhere(Protocol):
+    """Connections with the same listener's peers that another worker holds (see lending.py)."""
+
+    def send(self, data: bytes, address: Address) -> bool:
+        """Have this sent over the connection with `address`; False when none is known."""
+
+    def alias(self, peer: Address, address: Address) -> None:
+        """Let what is sent to `address` go over the connection with `peer`, if there is one."""
+
+    def joined(self, peer: Address) -> None:
+        """A connection with `peer` is up here."""
+
+    def left(self, peer: Address) -> None:
+        """It has ended."""
+
+
 class Port(Protocol):
     """A socket that takes part in turns: it delivers what arrived and sends what it is given, and never blocks."""
 

@@ -20,7 +20,7 @@ from edge_proxy.addr import Address
 from edge_proxy.sip.framing import StreamFramer
 from edge_proxy.sip.limits import Limits
 from edge_proxy.transport.peer_certificate import identities_of
-from edge_proxy.transport.port import Deliver, Identify, Unreachable, ignore_identity, ignore_unreachable
+from edge_proxy.transport.port import Deliver, Elsewhere, Identify, Unreachable, ignore_identity, ignore_unreachable
 from edge_proxy.transport.tls import TlsIdentity
 
 _BACKLOG: Final = 512
@@ -60,29 +60,35 @@ class CloseCause(StrEnum):
     STOPPED = "stopped"
 
 
+def open_stream_socket(bind: Address) -> socket.socket:
+    """A listening socket that does not block."""
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setblocking(False)
+        opened.bind((bind.host, bind.port))
+        opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 class StreamPort:
     """A listening socket with its connections, by the address of the peer."""
 
     def __init__(
         self,
-        bind: Address,
+        bind: Address | socket.socket,
         limits: Limits,
         settings: StreamSettings,
         tls: TlsIdentity | None = None,
     ) -> None:
-        """Bind at once; raises OSError when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.setblocking(False)
-            self._socket.bind((bind.host, bind.port))
-            self._socket.listen(_BACKLOG)
-        except OSError:
-            self._socket.close()
-            raise
+        """Bind at once, or take a socket that listens; raises OSError when the address cannot be had."""
+        self._socket = open_stream_socket(bind) if isinstance(bind, Address) else bind
         self.limits = limits
         self.settings = settings
         self.server_names: dict[Address, str] = {}
@@ -97,7 +103,7 @@ class StreamPort:
         self.send_overflows = 0
         self.on_unreachable: Unreachable = ignore_unreachable
         self.on_identity: Identify = ignore_identity
-        self._bind = bind
+        self.elsewhere: Elsewhere | None = None
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,6 +149,8 @@ class StreamPort:
         connection = self._connections.get(address)
         if connection is not None and connection.write(data):
             return
+        if self.elsewhere is not None and self.elsewhere.send(data, address):
+            return
         waiting = self._waiting.get(address)
         if waiting is None:
             if self._loop is None:
@@ -157,12 +165,24 @@ class StreamPort:
             return
         waiting.append(data)
 
+    def send_held(self, data: bytes, address: Address) -> bool:
+        """Send over the connection with `address`; False when there is none that takes it."""
+        connection = self._connections.get(address)
+        return connection is not None and connection.write(data)
+
+    def identities_at(self, peer: Address) -> tuple[str, ...]:
+        """Who the far end of our connection with `peer` has proved to be; () when that is nobody."""
+        connection = self._connections.get(peer)
+        return () if connection is None else connection.identities
+
     def alias(self, peer: Address, address: Address) -> None:
         """Let what is sent to `address` go over the connection that `peer` opened (RFC 5923 §6).
 
         Over TLS only when that peer has shown a certificate that we checked. A connection of its own goes first.
         """
         connection = self._connections.get(peer)
+        if connection is None and self.elsewhere is not None:
+            self.elsewhere.alias(peer, address)
         if connection is None or (self._tls is not None and not connection.is_verified):
             return
         if len(connection.aliases) < _MAX_ALIASES and self._connections.setdefault(address, connection) is connection:
@@ -199,7 +219,7 @@ class StreamPort:
                     address.port,
                     ssl=context,
                     server_hostname=name,
-                    local_addr=(self._bind.host, 0),
+                    local_addr=(self.bound.host, 0),
                 ),
                 self.settings.connect_s,
             )
@@ -232,8 +252,10 @@ class StreamPort:
             too_many = by_source >= self.settings.max_connections_per_source
             if too_many or len(self._all) > self.settings.max_connections:
                 return False
-        if connection.identities:
-            self.on_identity(peer, connection.identities)
+        if self._tls is not None:
+            self.on_identity(peer, connection.identities)  # also when it is nobody: there may be an old word on it
+        if self.elsewhere is not None:
+            self.elsewhere.joined(peer)
         self._connections[peer] = connection
         for data in self._waiting.pop(peer, ()):
             if not connection.write(data):
@@ -256,6 +278,8 @@ class StreamPort:
         for address in (peer, *connection.aliases):
             if self._connections.get(address) is connection:
                 del self._connections[address]
+        if self.elsewhere is not None and peer not in self._connections:
+            self.elsewhere.left(peer)
 
     def arrived(self, connection: Connection, messages: list[bytes]) -> None:
         self._deliver([(message, connection.peer) for message in messages])

@@ -376,27 +376,28 @@ def test_hidden_calls_are_with_the_worker_that_owns_them(tmp_path: Path, caller:
 
 def test_each_worker_hears_the_answers_to_its_own_probes(tmp_path: Path) -> None:
     """Probes are made so that their answers come back to who sent them; a target is up when all workers say so."""
-    with make_proxy(tmp_path, probe={"interval_s": 0.5, "timeout_s": 0.4}) as proxy:
-        site = proxy.site
-        is_over = threading.Event()
-        with SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)) as carrier:
+    proxy = make_proxy(tmp_path, probe={"interval_s": 0.5, "timeout_s": 0.4})
+    site = proxy.site
+    is_over = threading.Event()
+    with SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)) as carrier:
 
-            def answer() -> None:
-                while not is_over.is_set():
-                    request = carrier.receive(0.1)
-                    if request is not None:
-                        carrier.send(b"SIP/2.0 200 OK" + request[request.index(b"\r\n") :])
+        def answer() -> None:
+            while not is_over.is_set():
+                request = carrier.receive(0.1)
+                if request is not None:
+                    carrier.send(b"SIP/2.0 200 OK" + request[request.index(b"\r\n") :])
 
-            answering = threading.Thread(target=answer)
-            answering.start()
-            try:
+        answering = threading.Thread(target=answer)
+        answering.start()  # before the first probe
+        try:
+            with proxy:
                 samples = proxy.wait_for(lambda samples: samples.total("probes_total", result="good") >= 10, "probes")
-            finally:
-                is_over.set()
-                answering.join()
-        assert samples.by("probes_total", "result") == {"good": samples.total("probes_total")}
-        assert samples.by("hand_overs_total", "result") == {}
-        assert samples.total("target_up") == 1
+        finally:
+            is_over.set()
+            answering.join()
+    assert samples.by("probes_total", "result") == {"good": samples.total("probes_total")}
+    assert samples.by("hand_overs_total", "result") == {}
+    assert samples.total("target_up") == 1
 
 
 def test_several_workers_log_json_lines_with_their_number(proxy: ProxyProcess) -> None:

@@ -289,13 +289,3 @@ def test_unknown_key_without_a_value_is_still_an_error() -> None:
     """Emptiness excuses no misspelling."""
     (error,) = errors_of(with_line(26, "admn:"))
     assert error == 'f.yaml:26: admn: unknown key; did you mean "admin"?'
-
-
-def test_several_workers_serve_no_streams() -> None:
-    """Each listener that has TCP or TLS is named; with one worker the same file is right."""
-    streams = BASE.replace("workers: 1", "workers: 2").replace("transports: [udp]", "transports: [udp, tcp]")
-    errors = errors_of(streams)
-    assert errors
-    assert all("2 workers serve UDP only; write [udp], or `workers: 1`" in error for error in errors)
-    assert all(".transports: " in error for error in errors)
-    parse_settings(streams.replace("workers: 2", "workers: 1").encode(), "f.yaml")

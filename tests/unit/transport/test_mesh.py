@@ -100,7 +100,7 @@ async def test_largest_datagram_is_handed_over_whole(two: Pair) -> None:
 async def test_worker_that_does_not_read_holds_nobody_up_and_gets_all_later(two: Pair) -> None:
     """As while it is being replaced: what its socket does not take waits, in order."""
     two.start(0)
-    data = [message(1, stem=f"call{n}") for n in range(300)]
+    data = [message(1, size=60_000, stem=f"call{n}") for n in range(300)]
     two.land(0, 0, *data)
     await asyncio.sleep(0.05)
     assert two.meshes[0].handed_over < 300
@@ -114,7 +114,7 @@ async def test_worker_that_does_not_read_holds_nobody_up_and_gets_all_later(two:
 async def test_queue_is_bounded_and_what_does_not_fit_is_counted(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mesh_module, "_MAX_QUEUED", 20)
     two.start(0)
-    two.land(0, 0, *[message(1)] * 1000)
+    two.land(0, 0, *[message(1, size=60_000)] * 1000)
     lost, sent = two.meshes[0].lost, two.meshes[0].handed_over
     assert lost == 1000 - 20 - sent > 0
     two.start(1)
