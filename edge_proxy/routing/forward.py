@@ -59,7 +59,7 @@ class OwnUris:
 
     def has_sent(self, via: Via) -> bool:
         """Whether a response's top Via is ours (§18.1.2); any other response is not for us to pass on."""
-        return (via.host.strip(b"[]").decode("ascii", "replace").lower(), via.port or 5060) in self._addresses
+        return via.sent.place in self._addresses
 
 
 def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_target: bool = False) -> Routed:

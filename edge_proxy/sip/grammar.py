@@ -131,6 +131,21 @@ def header_kind(name: bytes) -> int:
     return _BY_LOWER_NAME.get(stripped.lower(), OTHER)
 
 
+def all_but(forbidden: bytes) -> bytes:
+    """A table: `text.translate(table) is text`, the same object, exactly if none of the bytes is forbidden.
+
+    It costs a fraction of what the same question costs as a pattern.
+    """
+    return bytes(byte ^ 1 if byte in forbidden else byte for byte in range(256))
+
+
+def only(allowed: bytes) -> bytes:
+    """A table like that of `all_but` for text in which nothing but these bytes is allowed."""
+    return all_but(bytes(byte for byte in range(256) if byte not in allowed))
+
+
+TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~"
+
 METHOD_INVITE: Final = b"INVITE"
 METHOD_ACK: Final = b"ACK"
 METHOD_BYE: Final = b"BYE"

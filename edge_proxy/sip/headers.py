@@ -7,10 +7,11 @@ Each function takes the bytes of a value (unfolded) and returns plain data; a va
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from edge_proxy.addr import Address
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip import grammar
 
 # One top-level piece of a list: quoted strings and <...> may hold commas (§7.3.1).
 # Possessive quantifiers throughout: no input makes these patterns backtrack.
@@ -25,16 +26,24 @@ _VIA: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5}))?",
     re.IGNORECASE,
 )
-_COMMON_VIA: Final = re.compile(
-    rb"SIP/2\.0/(UDP|TCP|TLS) (\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?::([0-9]{1,5}))?"
-    rb"(;rport)?;branch=([^\s;,\"<>\[]+)(;rport(?:=([0-9]+))?)?(?:;received=([0-9.]+))?"
-)
-"""What nearly every Via looks like: read in one step, to the same result as by `_VIA` and its parameters."""
+_COMMON_SENDER: Final = re.compile(rb"SIP/2\.0/(UDP|TCP|TLS) (\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?::([0-9]{1,5}))?")
+"""What nearly every Via begins with: read to the same result as by `_VIA`."""
+_PLAIN: Final = grammar.all_but(b' \t\r\n\f\v,"<>[]')
+"""Changes no parameter value that is neither quoted nor bracketed, and has no blank in it."""
+_SIMPLE: Final = grammar.only(grammar.TOKEN_BYTES + b";=")
+"""Changes no parameters that are tokens throughout."""
 _READABLE_VIA: Final = re.compile(
     rb"[^\s/,;]+[ \t]*/[ \t]*[^\s/,;]+[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5})(?![0-9]))?"
 )
 _NAME_ADDR: Final = re.compile(rb"((?:" + _QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]++)*+)<([^<>\r\n]*+)>", re.DOTALL)
+_COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
+_CR: Final = 0x0D
+_LF: Final = 0x0A
+_QUOTE: Final = 0x22
+_SEMICOLON: Final = 0x3B
+_LESS: Final = 0x3C
+_GREATER: Final = 0x3E
 _PARAMS_BEGIN: Final = (b";", b"")
 _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
@@ -42,7 +51,7 @@ _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+
 
 def split_list(value: bytes) -> list[bytes]:
     """The pieces of a comma-separated header value, trimmed; commas in quotes or angle brackets do not split."""
-    if b"," not in value:
+    if _COMMA not in value:
         return [value.strip(b" \t")]
     pieces: list[bytes] = []
     position = 0
@@ -61,6 +70,16 @@ def split_list(value: bytes) -> list[bytes]:
 
 def find_param(params: bytes, name: bytes) -> bytes | None:
     """The value of `;name=value` (b"" when it has no value), None when absent. `name` is in lower case."""
+    if not params or params.lower().find(name) < 0:
+        return None
+    if params.translate(_SIMPLE) is params and params[0] == _SEMICOLON:
+        for text in params[1:].split(b";"):
+            key, _, found = text.partition(b"=")
+            if not key:
+                return None
+            if key == name or key.lower() == name:
+                return found
+        return None
     position = 0
     while match := _PARAM.match(params, position):
         if match[1].lower() == name:
@@ -69,41 +88,122 @@ def find_param(params: bytes, name: bytes) -> bytes | None:
     return None
 
 
-class Via(NamedTuple):
+@final
+class SentBy:
+    """How a Via value begins, up to its parameters: made once for a peer, whose Vias all begin alike."""
+
+    __slots__ = ("host", "key", "place", "port", "transport")
+
+    def __init__(self, transport: bytes, host: bytes, port: int | None) -> None:
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.key = host.lower() if port is None else b"%s:%d" % (host.lower(), port)
+        """host and port as one key, in lower case; the port is spelt out as given or not at all."""
+        self.place = host.strip(b"[]").decode("ascii", "replace").lower(), port or 5060
+        """Host and port as text and number, as listeners have them."""
+
+
+@final
+class Via:
     """The top Via: where the response goes (RFC 3261 §18.2.2) and which transaction it is (§17.2.3)."""
 
-    transport: bytes
-    host: bytes
-    port: int | None
-    branch: bytes
-    rport: bytes | None
-    """None: no `rport` parameter; b"": asked for (RFC 3581); digits: filled in."""
-    received: bytes | None
-    maddr: bytes | None
-    has_alias: bool = False
-    """The sender lets us send requests to its sent-by port over this connection (RFC 5923 §6)."""
+    __slots__ = ("branch", "has_alias", "maddr", "received", "rport", "sent")
+
+    def __init__(
+        self,
+        sent: SentBy,
+        branch: bytes,
+        rport: bytes | None,
+        received: bytes | None,
+        maddr: bytes | None = None,
+        has_alias: bool = False,
+    ) -> None:
+        self.sent = sent
+        self.branch = branch
+        self.rport = rport
+        """None: no `rport` parameter; b"": asked for (RFC 3581); digits: filled in."""
+        self.received = received
+        self.maddr = maddr
+        self.has_alias = has_alias
+        """The sender lets us send requests to its sent-by port over this connection (RFC 5923 §6)."""
+
+    @property
+    def transport(self) -> bytes:
+        return self.sent.transport
+
+    @property
+    def host(self) -> bytes:
+        return self.sent.host
+
+    @property
+    def port(self) -> int | None:
+        return self.sent.port
 
     @property
     def sent_by(self) -> bytes:
-        """host and port as one key, in lower case; the port is spelt out as given or not at all."""
-        return self.host.lower() if self.port is None else b"%s:%d" % (self.host.lower(), self.port)
+        return self.sent.key
+
+
+_senders: Final[dict[bytes, SentBy]] = {}
+"""What the Vias of the latest peers begin with, as read; few and short, whoever sends."""
+_MOST_SENDERS: Final = 64
+_LONGEST_SENDER_BYTES: Final = 80
+
+
+def forget_senders() -> None:
+    """Let go of what is only kept to be read faster."""
+    _senders.clear()
+
+
+def _common_sender(head: bytes) -> SentBy | None:
+    """The sender of a Via value that begins in the usual way; None for any other."""
+    match = _COMMON_SENDER.fullmatch(head)
+    if match is None:
+        return None
+    port = None if match[3] is None else int(match[3])
+    if port is not None and not 0 < port < 65536:
+        return None
+    sent = SentBy(match[1], match[2], port)
+    if len(head) <= _LONGEST_SENDER_BYTES:
+        if len(_senders) >= _MOST_SENDERS:
+            _senders.clear()
+        _senders[head] = sent
+    return sent
 
 
 def parse_via(value: bytes) -> Via:
     """One Via value (no comma list)."""
-    rport: bytes | None
-    received: bytes | None
-    common = _COMMON_VIA.fullmatch(value)
-    if common is not None:
-        transport, host, port, asked, branch, given, rport, received = common.groups()
-        if rport is None and (asked is not None or given is not None):
-            rport = b""
-        return Via(transport, host, None if port is None else _port(port), branch, rport, received, None, False)
+    head, _, params = value.partition(b";")
+    sent = _senders.get(head) or _common_sender(head)
+    if sent is not None and params.translate(_PLAIN) is params:
+        branch = b""
+        rport: bytes | None = None
+        received: bytes | None = None
+        for text in params.split(b";"):
+            if text == b"rport":
+                rport = b""
+            elif text[:7] == b"branch=":
+                branch = text[7:]
+            elif text[:9] == b"received=":
+                received = text[9:]
+            elif text[:6] == b"rport=":
+                rport = text[6:]
+            else:
+                return _any_via(value)
+        return Via(sent, branch, rport, received)
+    return _any_via(value)
+
+
+def _any_via(value: bytes) -> Via:
+    """A Via value however it is spelt; to the same result as `parse_via` reads the usual ones."""
     match = _VIA.match(value)
     if match is None:
         raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
     branch = b""
-    rport = received = maddr = None
+    rport: bytes | None = None
+    received: bytes | None = None
+    maddr: bytes | None = None
     has_alias = False
     position = match.end()
     while param := _PARAM.match(value, position):
@@ -121,8 +221,8 @@ def parse_via(value: bytes) -> Via:
         position = param.end()
     if value[position:].strip(b" \t"):
         raise RemoteProtocolError("Via has something after its parameters", rfc="3261 §20.42")
-    port_number = None if match[3] is None else _port(match[3])
-    return Via(match[1].upper(), match[2], port_number, branch, rport, received, maddr, has_alias)
+    port = None if match[3] is None else _port(match[3])
+    return Via(SentBy(match[1].upper(), match[2], port), branch, rport, received, maddr, has_alias)
 
 
 def _port(text: bytes) -> int:
@@ -139,7 +239,7 @@ def readable_via(value: bytes) -> Via | None:
         return None
     port = int(match[3] or 0)
     rport = find_param(value[match.end() :], b"rport")
-    return Via(match[1].upper(), match[2], port if 0 < port < 65536 else None, b"", rport, None, None)
+    return Via(SentBy(match[1].upper(), match[2], port if 0 < port < 65536 else None), b"", rport, None)
 
 
 def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
@@ -184,45 +284,77 @@ def response_address(via: Via, source: Address | None) -> Address | None:
     return Address(host.decode("ascii", "replace"), port)
 
 
-class NameAddr(NamedTuple):
+@final
+class NameAddr:
     """`"Display" <uri>;params` or `uri;params` (RFC 3261 §20.10: without brackets the parameters are the header's)."""
 
-    display: bytes
-    uri: bytes
-    params: bytes
+    __slots__ = ("display", "params", "uri")
+
+    def __init__(self, display: bytes, uri: bytes, params: bytes) -> None:
+        self.display = display
+        self.uri = uri
+        self.params = params
+
+    def __repr__(self) -> str:
+        return f"NameAddr(display={self.display!r}, uri={self.uri!r}, params={self.params!r})"
 
 
 def parse_name_addr(value: bytes, header: str) -> NameAddr:
     """One name-addr or addr-spec; `header` is named in the error."""
+    if value and value[0] == _LESS:
+        # No display name: what most values begin with.
+        uri, found, params = value[1:].partition(b">")
+        if found and (not params or params[0] == _SEMICOLON) and _LESS not in uri and _CR not in uri and _LF not in uri:
+            return NameAddr(b"", uri.strip(b" \t"), params)
     match = _NAME_ADDR.match(value)
     if match is not None:
         params = value[match.end() :]
         if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
             raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
         return NameAddr(match[1].strip(b" \t"), match[2].strip(b" \t"), params)
-    if b"<" in value or b">" in value or b'"' in value:
+    if _LESS in value or _GREATER in value or _QUOTE in value:
         raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
     uri, semicolon, params = value.partition(b";")
     uri = uri.strip(b" \t")
-    if not uri or b" " in uri or b"," in uri or b"?" in uri:
+    if not uri or b" " in uri or _COMMA in uri or b"?" in uri:
         raise RemoteProtocolError(f"{header} is not an address", rfc="3261 §20.10")
     return NameAddr(b"", uri, semicolon + params)
 
 
 def parse_tag(value: bytes, header: str) -> bytes:
     """The tag of a From or To value; b"" when it has none."""
+    if value and value[-1] == _GREATER:
+        if _LESS in value and (_QUOTE not in value or value.count(b'"') & 1 == 0):
+            return b""
+    else:
+        address, found, tag = value.rpartition(b">;tag=")
+        if (
+            found
+            and _GREATER not in tag
+            and _SEMICOLON not in tag
+            and _QUOTE not in tag
+            and _LESS in address
+            and (_QUOTE not in address or address.count(b'"') & 1 == 0)
+        ):
+            return tag.strip(b" \t")
+    return _any_tag(value, header)
+
+
+def _any_tag(value: bytes, header: str) -> bytes:
+    """The tag of a value however it is spelt."""
+    value = value.strip(b" \t")
     end = value.rfind(b">")
     if end >= 0 and value.count(b'"') & 1 == 0:
         params = value[end + 1 :]
-        if b'"' not in params:
-            if b"<" not in value:
+        if _QUOTE not in params:
+            if _LESS not in value:
                 raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
-            if params[:5] == b";tag=" and params.find(b";", 1) < 0:
-                return params[5:].strip(b" \t")
             if not params:
                 return b""
             if params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
                 raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
+            if params[:5] == b";tag=" and params.find(b";", 1) < 0:
+                return params[5:].strip(b" \t")
             return find_param(params, b"tag") or b""
     return find_param(parse_name_addr(value, header).params, b"tag") or b""
 

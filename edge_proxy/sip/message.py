@@ -8,7 +8,7 @@ it arrived and in the same order.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from edge_proxy.sip import grammar
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from edge_proxy.sip.headers import Via
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
-_NO_LINES: Final = [-1] * grammar.KIND_COUNT
+_LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
+NO_LINES: Final = [-1] * grammar.KIND_COUNT
 
 
 def line_value(line: bytes) -> bytes:
     """The value of one raw header line: unfolded, without the blanks around it."""
     value = line[line.find(b":") + 1 :]
-    if b"\n" in value:
+    if _LF in value:
         value = _FOLD.sub(b" ", value)
     return value.strip(b" \t\r\n")
 
@@ -61,7 +62,7 @@ class Message:
         self.size = size
         self.lines: list[bytes] = []
         self.kinds: list[int] = []
-        self.first: list[int] = _NO_LINES[:]
+        self.first: list[int] = NO_LINES[:]
         self.body = b""
         self.method = b""
         self.uri = b""
@@ -84,20 +85,19 @@ class Message:
         if index < 0:
             return None
         line = self.lines[index]
-        value = line[line.find(b":") + 1 :]  # line_value, without the call: this is asked ten times a message
-        if b"\n" in value:
+        value = line[line.find(b":") + 1 :]  # line_value, without the call
+        if _LF in value:
             value = _FOLD.sub(b" ", value)
         return value.strip(b" \t\r\n")
 
-    def values(self, kind: int) -> Iterator[bytes]:
+    def values(self, kind: int) -> list[bytes]:
         """The value of every line of this kind, in order; a line may hold several values with commas between."""
         index = self.first[kind]
         if index < 0:
-            return
+            return []
         kinds = self.kinds
-        for i in range(index, len(kinds)):
-            if kinds[i] == kind:
-                yield line_value(self.lines[i])
+        lines = self.lines
+        return [line_value(lines[i]) for i in range(index, len(kinds)) if kinds[i] == kind]
 
     def text(self, kind: int) -> str:
         """The first value of this kind as text, "" when there is none; bytes that are no UTF-8 become U+FFFD."""
@@ -109,7 +109,7 @@ class Message:
         kept = [index for index in range(len(self.lines)) if index not in indexes]
         self.lines = [self.lines[index] for index in kept]
         self.kinds = [self.kinds[index] for index in kept]
-        self.first = _NO_LINES[:]
+        self.first = NO_LINES[:]
         for index in range(len(kept) - 1, -1, -1):
             self.first[self.kinds[index]] = index
 

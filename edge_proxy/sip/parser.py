@@ -14,12 +14,24 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
 from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via, split_list
 from edge_proxy.sip.limits import Limits
-from edge_proxy.sip.message import Message
+from edge_proxy.sip.message import NO_LINES, Message
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
-_KIND_BY_START: Final = {name + b":": kind for name, kind in KIND_BY_NAME.items()}
-"""With the colon, so that a line without one is never found."""
+_USUAL_METHODS: Final = frozenset(
+    b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split()
+)
+_STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
+_UP_TO_255: Final = {b"%d" % number: number for number in range(256)}
+_URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
+"""Changes nothing that may stand where the Request-URI stands."""
+_MANDATORY: Final = (
+    grammar.FROM, grammar.TO, grammar.CALL_ID, grammar.CSEQ, grammar.MAX_FORWARDS, grammar.CONTENT_LENGTH, grammar.VIA
+)  # fmt: skip
+_NO_VALUES: Final[list[bytes | None]] = [None] * grammar.KIND_COUNT
+_BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
+_LF: Final = 0x0A
+_CR: Final = 0x0D
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
@@ -39,30 +51,40 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     On a stream a message without Content-Length is refused: only that header says where it ends (§18.3).
     Raises `MalformedMessageError`.
     """
-    head_end = data.find(b"\r\n\r\n")
-    head = data if head_end < 0 else data[:head_end]
-    start_line, _, rest = head.partition(b"\r\n")
+    head, end, body = data.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    together = b"".join(lines)
+    is_clean = _LF not in together and _CR not in together
+    start_line = lines.pop(0)
     message = Message(start_line, len(data))
-    start_problem = _read_start_line(message)
+    start_problem = None if is_clean and _read_usual_start_line(message) else _read_start_line(message)
     if start_problem is not None and _SIPPISH.match(start_line) is None:
         raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
     if start_problem is None and len(start_line) > limits.max_header_bytes:
         text = f"start line is longer than {limits.max_header_bytes} bytes"
         start_problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
-    header_problem = _read_headers(message, rest, limits)  # in any case: the answer goes where Via says
-    problem = start_problem or header_problem
+    if not end and lines and not lines[-1]:
+        lines.pop()
+    values: list[bytes | None] = _NO_VALUES[:]
+    problem = start_problem
+    is_short = len(lines) <= limits.max_headers and len(head) <= limits.max_header_bytes
+    if not (is_clean and is_short and _sort_usual_lines(message, lines, values)):
+        header_problem = _read_headers(message, lines, limits)  # in any case: the answer goes where Via says
+        problem = start_problem or header_problem
+        for kind in _MANDATORY:
+            values[kind] = message.value(kind)
     if problem is None and len(data) > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
-    if problem is None and head_end < 0:
+    if problem is None and not end:
         problem = _problem(message, "header block has no end", "3261 §7", offset=len(data))
-    if problem is None and head.count(b"\n") + head.count(b"\r") != 2 * head.count(b"\r\n"):
+    if problem is None and not is_clean:
         # An element that takes a lone CR or LF for a line end would see other headers than we checked.
         problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
     if problem is None:
-        message.body = data[head_end + 4 :]
-        problem = _read_mandatory(message, limits)
+        message.body = body
+        problem = _read_mandatory(message, values, limits)
     else:
-        _read_mandatory(message, limits)  # for the answer's sake; the first problem found is the one to tell
+        _read_mandatory(message, values, limits)  # for the answer's sake; the first problem found is the one to tell
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
@@ -74,6 +96,26 @@ def _problem(
     message: Message, text: str, rfc: str, sip_status: int = 400, *, offset: int = -1
 ) -> MalformedMessageError:
     return MalformedMessageError(text, partial=message, sip_status=sip_status, rfc=rfc, offset=offset)
+
+
+def _read_usual_start_line(message: Message) -> bool:
+    """Read a start line without CR and LF in the spelling that nearly all have; False: it is another."""
+    words = message.start_line.split(b" ", 2)
+    if len(words) != 3:
+        return False
+    first, second, third = words
+    if third == b"SIP/2.0":
+        if first not in _USUAL_METHODS or not second or second.translate(_URI_ONLY) is not second:
+            return False
+        message.method = first
+        message.uri = second
+        return True
+    status = _STATUSES.get(second)
+    if first != b"SIP/2.0" or status is None:
+        return False
+    message.status = status
+    message.reason = third
+    return True
 
 
 def _read_start_line(message: Message) -> MalformedMessageError | None:
@@ -99,20 +141,47 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
     return _problem(message, "request line is malformed", "3261 §7.1", offset=0)
 
 
-def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
+def _sort_usual_lines(message: Message, lines: list[bytes], values: list[bytes | None]) -> bool:
+    """Sort the header lines by kind, and the first value of each into `values`, as long as nothing is wrong with them.
+
+    A value may still have blanks around it. False: there are folds or a problem, and it is for `_read_headers` to say.
+    """
+    kinds: list[int] = []
+    first = message.first
+    for index, line in enumerate(lines):
+        name, colon, value = line.partition(b": ")
+        kind = KIND_BY_NAME.get(name)
+        if kind is None or not colon:
+            name, colon, value = line.partition(b":")
+            kind = grammar.header_kind(name) if colon else -1
+        if kind:
+            if kind < 0:
+                return False
+            if first[kind] < 0:
+                first[kind] = index
+                values[kind] = value
+            elif kind < FIRST_REPEATABLE:
+                return False
+        kinds.append(kind)
+    message.lines = lines
+    message.kinds = kinds
+    return True
+
+
+def _read_headers(message: Message, pieces: list[bytes], limits: Limits) -> MalformedMessageError | None:
     """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
-    lines = split_header_lines(block)
+    lines = _join_folds(pieces)
     problem: MalformedMessageError | None = None
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
         del lines[limits.max_headers :]
     kinds: list[int] = []
-    first = message.first
+    first = message.first = NO_LINES[:]
     longest = limits.max_header_bytes
-    known = _KIND_BY_START.get
+    known = KIND_BY_NAME.get
     for index, line in enumerate(lines):
         colon = line.find(b":")
-        kind = known(line[: colon + 1])
+        kind = known(line[:colon]) if colon >= 0 else None
         if kind is None:
             kind = grammar.header_kind(line[:colon]) if colon >= 0 else -1
             if kind < 0:
@@ -174,61 +243,75 @@ def _offset(message: Message, lines: list[bytes], index: int) -> int:
     return len(message.start_line) + 2 + sum(len(line) + 2 for line in lines[:index])
 
 
-def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError | None:
+def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits) -> MalformedMessageError | None:
     """Read the six headers that every message must have and a proxy lives by (§8.1.1)."""
     try:
-        via = message.value(grammar.VIA)
+        via = values[grammar.VIA]
         if via is None:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-        top = split_list(via)[0] if b"," in via else via
+        top = split_list(via)[0]
         try:
             message.via = parse_via(top)
         except RemoteProtocolError:
             message.via = readable_via(top)
             raise
-        call_id = message.value(grammar.CALL_ID)
-        if not call_id or b" " in call_id:
+        call_id = (values[grammar.CALL_ID] or b"").strip(b" \t")
+        if not call_id or _BLANK in call_id:
             raise RemoteProtocolError(
                 "Call-ID is missing or empty" if not call_id else "Call-ID is not one word", rfc="3261 §20.8"
             )
         message.call_id = call_id
-        cseq = message.value(grammar.CSEQ)
+        cseq = values[grammar.CSEQ]
         if cseq is None:
             raise RemoteProtocolError("CSeq is missing", rfc="3261 §20.16")
-        message.cseq, method = parse_cseq(cseq)
+        number, _, method = cseq.partition(b" ")
+        if method in _USUAL_METHODS and number.isdigit() and len(number) < 10:
+            message.cseq = int(number)
+        else:
+            message.cseq, method = parse_cseq(cseq.strip(b" \t"))
         if message.status:
             message.method = method
         elif method != message.method:
             raise RemoteProtocolError("CSeq names another method than the request line", rfc="3261 §8.1.1.5")
-        from_ = message.value(grammar.FROM)
+        from_ = values[grammar.FROM]
         if from_ is None:
             raise RemoteProtocolError("From is missing", rfc="3261 §20.20")
         message.from_tag = parse_tag(from_, "From")
-        to = message.value(grammar.TO)
+        to = values[grammar.TO]
         if to is None:
             raise RemoteProtocolError("To is missing", rfc="3261 §20.39")
         message.to_tag = parse_tag(to, "To")
-        max_forwards = message.value(grammar.MAX_FORWARDS)
+        max_forwards = values[grammar.MAX_FORWARDS]
         if max_forwards is not None:
-            if not max_forwards.isdigit() or len(max_forwards) > 10 or int(max_forwards) > 255:
-                raise RemoteProtocolError("Max-Forwards is not a number from 0 to 255", rfc="3261 §20.22")
-            message.max_forwards = int(max_forwards)
-        if message.first[grammar.VIA] >= 0 and message.kinds.count(grammar.VIA) > limits.max_vias:
+            message.max_forwards = _read_max_forwards(max_forwards)
+        if len(message.kinds) > limits.max_vias and message.kinds.count(grammar.VIA) > limits.max_vias:
             raise RemoteProtocolError(f"more than {limits.max_vias} Vias", sip_status=513, rfc="3261 §16.3")
-        _cut_body(message)
+        length = values[grammar.CONTENT_LENGTH]
+        if length is not None:
+            _cut_body(message, length)
     except RemoteProtocolError as error:
         return _problem(message, str(error), error.rfc, error.sip_status)
     return None
 
 
-def _cut_body(message: Message) -> None:
+def _read_max_forwards(value: bytes) -> int:
+    number = _UP_TO_255.get(value)
+    if number is not None:
+        return number
+    value = value.strip(b" \t")
+    if not value.isdigit() or len(value) > 10 or int(value) > 255:
+        raise RemoteProtocolError("Max-Forwards is not a number from 0 to 255", rfc="3261 §20.22")
+    return int(value)
+
+
+def _cut_body(message: Message, value: bytes) -> None:
     """Hold the body to Content-Length as a datagram demands (§18.3): more is cut off, less is an error."""
-    text = message.value(grammar.CONTENT_LENGTH)
-    if text is None:
-        return
-    if not text.isdigit() or len(text) > 10:
-        raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
-    length = int(text)
+    length = _UP_TO_255.get(value, -1)
+    if length < 0:
+        value = value.strip(b" \t")
+        if not value.isdigit() or len(value) > 10:
+            raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
+        length = int(value)
     if length > len(message.body):
         raise RemoteProtocolError("Content-Length is more than the datagram holds", rfc="3261 §18.3")
     if length < len(message.body):

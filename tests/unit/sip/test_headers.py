@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_proxy.addr import Address
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.sip import headers
 from edge_proxy.sip.headers import (
-    NameAddr,
+    Via,
     find_param,
     parse_cseq,
     parse_name_addr,
@@ -79,17 +82,18 @@ def test_split_loses_nothing(value: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "parsed"),
     [
-        (b"<sip:a@b>;tag=1", NameAddr(b"", b"sip:a@b", b";tag=1")),
-        (b'"A, <B>" <sip:a@b> ; x', NameAddr(b'"A, <B>"', b"sip:a@b", b" ; x")),
-        (b"A Bell<sip:a@b;lr>", NameAddr(b"A Bell", b"sip:a@b;lr", b"")),
-        (b"sip:a@b;tag=1", NameAddr(b"", b"sip:a@b", b";tag=1")),
-        (b"< sip:a@b >", NameAddr(b"", b"sip:a@b", b"")),
-        (b'"a\\"b" <tel:+1>', NameAddr(b'"a\\"b"', b"tel:+1", b"")),
+        (b"<sip:a@b>;tag=1", (b"", b"sip:a@b", b";tag=1")),
+        (b'"A, <B>" <sip:a@b> ; x', (b'"A, <B>"', b"sip:a@b", b" ; x")),
+        (b"A Bell<sip:a@b;lr>", (b"A Bell", b"sip:a@b;lr", b"")),
+        (b"sip:a@b;tag=1", (b"", b"sip:a@b", b";tag=1")),
+        (b"< sip:a@b >", (b"", b"sip:a@b", b"")),
+        (b'"a\\"b" <tel:+1>', (b'"a\\"b"', b"tel:+1", b"")),
     ],
 )
-def test_name_addr_reads_what_stands_where(value: bytes, parsed: NameAddr) -> None:
+def test_name_addr_reads_what_stands_where(value: bytes, parsed: tuple[bytes, bytes, bytes]) -> None:
     """§20.10: without brackets the parameters are the header's."""
-    assert parse_name_addr(value, "From") == parsed
+    found = parse_name_addr(value, "From")
+    assert (found.display, found.uri, found.params) == parsed
 
 
 @pytest.mark.parametrize(
@@ -335,3 +339,62 @@ def test_readers_raise_nothing_undeclared(value: bytes) -> None:
         except RemoteProtocolError as error:
             errors.append(error)
     assert all(error.sip_status == 400 and error.rfc for error in errors)
+
+
+usual_pieces = st.lists(
+    st.one_of(
+        st.sampled_from([b";rport", b";branch=z9hG4bK1", b";received=192.0.2.1", b";rport=5", b";tag=", b";maddr=h"]),
+        st.sampled_from([b";", b"=", b" ", b",", b'"', b"<", b">", b"[", b"]", b"a", b"A", b"/", b"\x00", b"\xff"]),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """What it returns, or the error that it raises."""
+    try:
+        found = read()
+    except RemoteProtocolError as error:
+        return str(error), error.rfc
+    if isinstance(found, Via):
+        return found.transport, found.host, found.port, found.branch, found.rport, found.received, found.maddr
+    return found
+
+
+@given(
+    st.sampled_from([b"UDP a.example", b"TCP [::1]:5070", b"TLS 192.0.2.1:0", b"udp  a", b"UDP a:70000"]), usual_pieces
+)
+def test_usual_via_means_what_it_means_in_any_other_spelling(sender: bytes, params: bytes) -> None:
+    """The parameter that is added keeps the value from being read in the quick way, and says nothing."""
+    value = (b"SIP/2.0/" + sender + params).strip()
+    if params.count(b'"') & 1 or b" " in params:
+        return  # there it would be part of something else
+    assert outcome(lambda: parse_via(value)) == outcome(lambda: parse_via(value + b";x"))
+
+
+@given(
+    st.sampled_from([b"<sip:a@b>", b'"A" <sip:a@b>', b'"A <sip:a@b>', b"sip:a@b", b"<sip:a@b", b"sip:a>"]), usual_pieces
+)
+def test_usual_tag_means_what_it_means_in_any_other_spelling(address: bytes, params: bytes) -> None:
+    value = (address + params).strip()
+    if params.count(b'"') & 1 or b"=" in params[-1:] or b" " in params:
+        return
+    assert outcome(lambda: parse_tag(value, "To")) == outcome(lambda: parse_tag(value + b";x", "To"))
+
+
+@given(usual_pieces, st.sampled_from([b"rport", b"branch", b"tag", b"a"]))
+def test_params_of_tokens_mean_what_they_mean_among_others(params: bytes, name: bytes) -> None:
+    if params.count(b'"') & 1 or b" " in params or b"=" in params[-1:]:
+        return
+    assert find_param(params, name) == find_param(params + b';x="<>"', name)
+
+
+def test_few_senders_are_remembered() -> None:
+    """Peers that name themselves otherwise in every Via, or at length, do not fill our memory."""
+    for number in range(1000):
+        parse_via(b"SIP/2.0/UDP h%d;branch=x" % number)
+        parse_via(b"SIP/2.0/UDP %s%d;branch=x" % (b"h" * 200, number))
+    assert 0 < len(headers._senders) <= 64
+    assert sum(map(len, headers._senders)) < 6000
+    headers.forget_senders()
+    assert not headers._senders
