@@ -41,7 +41,7 @@ from edge_proxy.telemetry.logs import set_up_logs
 from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_reader
 from edge_proxy.transport.mesh import open_pair
 from edge_proxy.transport.reuseport import open_group, steer
-from edge_proxy.transport.shared_limits import LimitTable
+from edge_proxy.transport.shared_limits import LimitTables
 from edge_proxy.transport.stream import open_stream_socket
 from edge_proxy.worker import Place, Worker, load_secret, run_worker
 
@@ -182,7 +182,7 @@ class Supervisor:
             if transport is Transport.UDP and not steer(group):
                 self._log.warning("the kernel does not steer by Call-ID; workers hand over what is not theirs")
         self._board = Board(memoryview(mmap.mmap(-1, Board.size(count))), count)
-        self._limits = LimitTable(count)
+        self._limits = LimitTables(count)
         for number in range(count):
             inbox, outbox = open_pair()
             self._outboxes.append(outbox)
@@ -382,6 +382,7 @@ class Supervisor:
     def _has_ended(self, child: _Child, code: int) -> None:
         was_ready, child.pid, child.is_ready = child.is_ready, 0, False
         self._board.set_ready(child.number, is_ready=False)
+        self._limits.forget_calls(child.number)
         if child.pipe >= 0:
             self._listen(child)
         if self._awaited.pop(child.number, True) is None:

@@ -44,7 +44,7 @@ from edge_proxy.transport.memory import MemoryRelief
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
-from edge_proxy.transport.shared_limits import LimitTable, SharedBuckets, SharedLimits
+from edge_proxy.transport.shared_limits import LimitTables, WorkerLimits
 from edge_proxy.transport.stream import StreamPort, StreamSettings
 from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
@@ -77,8 +77,8 @@ class Place:
     on_reload: Callable[[str], None]
     """Takes the version of the data that decides after a reload; nothing when it was refused."""
     first_names_s: float
-    limits: LimitTable
-    """What all workers know of their customers together."""
+    limits: LimitTables
+    """What all workers have seen together."""
 
 
 class Worker:
@@ -100,7 +100,7 @@ class Worker:
         self._snapshot = snapshot
         self._number = number
         self._place = place
-        self._shared: SharedLimits | None = None
+        self._shared: WorkerLimits | None = None
         self._log = structlog.get_logger() if place is None else structlog.get_logger().bind(worker=number)
         self._bug_limit = BurstLimit()
         self._call_log = CallLog(settings.telemetry.call_log)
@@ -238,19 +238,9 @@ class Worker:
                 mesh.lend(listener.slot, port)
         driver.mesh = mesh
         registry.register(HandOverCollector(mesh))
-        self._shared = SharedLimits(place.limits, self._number)
-        pipeline.decider.limiter.share(SharedBuckets(self._shared))
-        pipeline.decider.shared = self._shared
-        self._share_counts(pipeline)
+        self._shared = WorkerLimits(place.limits, self._number)
+        pipeline.decider.limiter.share(self._shared)
         pipeline.prober.owns = lambda call_id: owner_of(call_id, place.workers) == self._number
-
-    def _share_counts(self, pipeline: Pipeline) -> None:
-        """Tell the other workers how many calls are up here, of all customers whose limits hold over all workers."""
-        if self._shared is not None:
-            with self._shared:
-                for customer in pipeline.snapshot.customers:
-                    if customer.limits.are_shared:
-                        self._shared.enter(customer.id, pipeline.calls.active_of(customer.id))
 
     def _bind(self) -> None:
         """Bind every listener; all that fail are told at once, each at its line."""
@@ -298,10 +288,8 @@ class Worker:
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
         self._recorder.keep(records)
-        shared = self._shared
-        if shared is not None:
-            for record in records:
-                shared.publish(record.customer, self.pipeline.calls.active_of(record.customer))
+        if self._shared is not None:
+            self._shared.follow(records, self.pipeline.calls)
         for record in records:
             if not isinstance(record, Attempt):
                 self._call_log.ended(record)
@@ -371,7 +359,8 @@ class Worker:
         await self._find_targets(snapshot, self.pipeline.snapshot)
         if self._driver is not None:
             self._driver.use_snapshot(snapshot)
-        self._share_counts(self.pipeline)
+        if self._shared is not None:
+            self._shared.hold_customers(snapshot.customers, self.pipeline.calls)
         self.names.follow(snapshot.target_names)
         self.settings = settings
         self._call_log = CallLog(settings.telemetry.call_log)

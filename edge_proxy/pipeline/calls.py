@@ -14,7 +14,7 @@ from typing import Final
 from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
 from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
-from edge_proxy.policy.behaviour import ShortCalls
+from edge_proxy.policy.behaviour import ShortCallWatch
 from edge_proxy.policy.token_buckets import Key
 from edge_proxy.routing.dialog_token import DialogState
 
@@ -117,7 +117,7 @@ class CallBook:
         self.asns: defaultdict[Asn, Tally] = defaultdict(Tally)
         self.held: dict[Key, int] = {}
         """Calls up now by what their limits count them as; what no call counts as is not here."""
-        self.short_calls: dict[str, ShortCalls] = {}
+        self.short_calls: dict[str, ShortCallWatch] = {}
         """Of the customers whose limits ask for it; put here by whoever keeps the limits."""
         self.durations: dict[Side, Histogram] = {side: Histogram(DURATION_BOUNDS_S) for side in Side}
         self.post_dial_delays: dict[Side, Histogram] = {side: Histogram(PDD_BOUNDS_S) for side in Side}

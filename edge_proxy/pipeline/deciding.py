@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from edge_proxy.addr import E164, Monotonic, Wall
 from edge_proxy.numbers.e164 import read_number
 from edge_proxy.pipeline.calls import CallBook
@@ -12,6 +10,8 @@ from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.records import Attempt, EvidenceIds
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.behaviour import SPOOFING
+from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits
+from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.limits import CallLimiter
 from edge_proxy.policy.parties import Customer, Mode, Source
 from edge_proxy.policy.refusals import tell
@@ -23,28 +23,14 @@ from edge_proxy.sip.uri import Uri
 from edge_proxy.traffic.ledger import LedgerRow
 
 
-class SharedCalls(Protocol):
-    """What several workers know of their customers together. As a context it keeps the others waiting."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-    def others(self, customer: str) -> int:
-        """Calls that the customer has up with the other workers."""
-
-    def publish(self, customer: str, active: int) -> None:
-        """Tell the others how many it has up here."""
-
-
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_calls", "_counters", "_ids", "limiter", "shared")
+    __slots__ = ("_calls", "_counters", "_ids", "limiter")
 
     def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
         self._calls = calls
         self.limiter = CallLimiter(calls.held, calls.short_calls)
-        self.shared: SharedCalls | None = None
-        """None: this worker is the only one."""
         self._counters = counters
         self._ids = EvidenceIds(worker)
 
@@ -74,7 +60,7 @@ class Decider:
         responsible = judgement.responsible
         holds: tuple[Key, ...] = ()
         if verdict.reason in SPOOFING:
-            self.limiter.note_spoof(facts, snapshot.rulebook.per_asn, now)
+            self._note_spoof(facts, snapshot.rulebook.per_asn, now)
         # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
         if verdict.passes and responsible is not None:
             if verdict.is_emergency:
@@ -102,9 +88,17 @@ class Decider:
     def has_room(self, customer: Customer, now: Monotonic) -> bool:
         """Whether the customer may have one more call now, by its own limits and whatever its mode."""
         active = self._calls.active_of(customer.id)
-        if self.shared is not None:
-            active += self.shared.others(customer.id)
+        if self.limiter.shared is not None:
+            active += self.limiter.shared.others(("customer", customer.id, 0))
         return self.limiter.has_room(customer.id, customer.limits, active, now)
+
+    def _note_spoof(self, facts: CallFacts, per_asn: AsnLimits, now: Monotonic) -> None:
+        shared = self.limiter.shared
+        if shared is None:
+            self.limiter.note_spoof(facts, per_asn, now)
+        else:
+            with shared:
+                self.limiter.note_spoof(facts, per_asn, now)
 
     def _hold_to_limits(
         self, snapshot: Snapshot, judgement: Judgement, customer: Customer, now: Monotonic
@@ -117,15 +111,19 @@ class Decider:
         is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
         # What passes only since nothing is enforced counts while it is up, but enforced it would have used up nothing.
         is_charged = not is_monitored or verdict.outcome is not Outcome.MONITORED
-        shared = self.shared
-        if shared is None or not customer.limits.are_shared:
+        shared = self.limiter.shared
+        if shared is None or not (customer.limits.is_limited or book.per_asn is not NO_ASN_LIMITS):
             admission = self.limiter.admit(facts, customer, called, active, book.per_asn, now, charges_it=is_charged)
         else:
             with shared:
-                total = active + shared.others(customer.id)
+                own_key = ("customer", customer.id, 0)
+                total = active + shared.others(own_key)
                 admission = self.limiter.admit(facts, customer, called, total, book.per_asn, now, charges_it=is_charged)
-                if admission.excess is None:
-                    shared.publish(customer.id, active + 1)
+                if admission.excess is None and facts.method == "INVITE":  # nothing else is a call that is up
+                    if customer.limits.concurrent_calls is not None:
+                        shared.hold(own_key, active + 1)
+                    for key in admission.holds:
+                        shared.hold(key, self._calls.held.get(key, 0) + 1)
         excess = admission.excess
         if excess is None:
             return admission.holds

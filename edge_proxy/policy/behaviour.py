@@ -8,7 +8,7 @@ the entry that was touched longest ago goes.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from edge_proxy.addr import E164, Monotonic
 from edge_proxy.policy.call_limits import SequenceLimits, ShortCallLimits, SpoofLimits
@@ -17,6 +17,7 @@ from edge_proxy.policy.verdict import Reason
 
 MOST_CALLERS: Final = 16_384
 MOST_SOURCES: Final = 1024
+HOUR_S: Final = 3600.0
 _SLOTS: Final = 60
 
 SPOOFING: Final = frozenset(
@@ -41,6 +42,81 @@ class Run(NamedTuple):
     at: Monotonic
 
 
+def next_run(run: Run | None, called: E164, limits: SequenceLimits, now: Monotonic) -> Run:
+    """The run that a call to this number belongs to, after `run`. Calling the same number again neither breaks it nor
+    prolongs it."""
+    step = 0 if run is None else called - run.last
+    if run is None or abs(step) > 1 or now - run.at > limits.within_s:
+        return Run(called, 1, 0, now)
+    if step:
+        return Run(called, run.numbers + 1 if run.step in {0, step} else 2, step, now)
+    return run
+
+
+class Runs(Protocol):
+    """Who keeps the runs of called numbers: this worker (`Sequences`), or several together."""
+
+    def observe(self, caller: Key, called: E164, limits: SequenceLimits, now: Monotonic) -> Run: ...
+
+
+class HourCounts(Protocol):
+    """Who keeps how many calls there were within the last hour."""
+
+    def count(self, key: Key, now: Monotonic) -> int:
+        """How many there were."""
+
+    def wait_s(self, key: Key, most: int, now: Monotonic) -> float:
+        """How long until they are fewer than `most`, when they are not."""
+
+    def charge(self, key: Key, now: Monotonic) -> None:
+        """There was another one."""
+
+
+class ShortCallWatch(Protocol):
+    """Who keeps what was seen of one customer's answered calls."""
+
+    @property
+    def limits(self) -> ShortCallLimits: ...
+    def observe(self, duration_s: float, now: Monotonic) -> None: ...
+    def excess(self, now: Monotonic) -> str: ...
+
+
+class Bursts(Protocol):
+    """Who keeps when each source was refused for who it claimed to be."""
+
+    def observe(self, source: Key, limits: SpoofLimits, now: Monotonic) -> None: ...
+    def is_on(self, source: Key, limits: SpoofLimits, now: Monotonic) -> bool: ...
+
+
+class Hours:
+    """The times of the calls of the last hour: exact over any 60 minutes."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: dict[Key, deque[Monotonic]] = {}
+
+    def count(self, key: Key, now: Monotonic) -> int:
+        times = self._times.get(key)
+        if times is None:
+            return 0
+        while times and times[0] <= now - HOUR_S:
+            times.popleft()
+        return len(times)
+
+    def wait_s(self, key: Key, most: int, now: Monotonic) -> float:
+        times = self._times[key]
+        return times[len(times) - most] + HOUR_S - now
+
+    def charge(self, key: Key, now: Monotonic) -> None:
+        times = self._times.get(key)
+        if times is None:
+            for other in [one for one, kept in self._times.items() if not kept or kept[-1] <= now - HOUR_S]:
+                del self._times[other]  # also those that are no longer in the configuration
+            times = self._times[key] = deque()
+        times.append(now)
+
+
 class Sequences:
     """The runs of called numbers, by who calls."""
 
@@ -54,17 +130,19 @@ class Sequences:
         return len(self._runs)
 
     def observe(self, caller: Key, called: E164, limits: SequenceLimits, now: Monotonic) -> Run:
-        """The run that this attempt belongs to. Calling the same number again neither breaks it nor prolongs it."""
-        run = self._runs.pop(caller, None)
-        if run is None and len(self._runs) >= self._most:
+        """The run that this attempt belongs to."""
+        before = self._runs.pop(caller, None)
+        if before is None and len(self._runs) >= self._most:
             del self._runs[next(iter(self._runs))]
-        step = 0 if run is None else called - run.last
-        if run is None or abs(step) > 1 or now - run.at > limits.within_s:
-            run = Run(called, 1, 0, now)
-        elif step:
-            run = Run(called, run.numbers + 1 if run.step in {0, step} else 2, step, now)
-        self._runs[caller] = run
+        run = self._runs[caller] = next_run(before, called, limits, now)
         return run
+
+
+def short_calls_excess(limits: ShortCallLimits, short: int, answered: int) -> str:
+    """What is too much of so many short calls among the answered ones, in words; "" when it is not."""
+    if short < limits.calls or short * 100 < limits.percent * answered:
+        return ""
+    return f"{short} of {answered} answered calls took less than {limits.shorter_than_s:g} s"
 
 
 class ShortCalls:
@@ -93,10 +171,7 @@ class ShortCalls:
     def excess(self, now: Monotonic) -> str:
         """What is too much of it, in words; "" while it is not."""
         self._forget(now)
-        limits = self.limits
-        if self._short < limits.calls or self._short * 100 < limits.percent * self._answered:
-            return ""
-        return f"{self._short} of {self._answered} answered calls took less than {limits.shorter_than_s:g} s"
+        return short_calls_excess(self.limits, self._short, self._answered)
 
     def _forget(self, now: Monotonic) -> None:
         oldest = int(now / self.limits.window_s * _SLOTS) - _SLOTS

@@ -94,12 +94,8 @@ class CallLimits:
     """Per source address of the customer."""
     has_details: bool = field(init=False)
     """Whether more is set than the customer's own rate and count: what the usual call has to ask once."""
-
-    @property
-    def are_shared(self) -> bool:
-        """Whether one of those is set that hold over all workers together: the customer's own rate and count."""
-        own = (self.concurrent_calls, self.calls_per_second, self.messages_per_second)
-        return any(one is not None for one in own)
+    is_limited: bool = field(init=False)
+    """Whether anything is set at all: what has to be asked together with the other workers."""
 
     def __post_init__(self) -> None:
         longest_first = tuple(sorted(self.destinations, key=lambda one: -len(one.digits)))
@@ -107,6 +103,8 @@ class CallLimits:
         behaviour = (self.calls_to_number_per_minute, self.sequence, self.short_calls, self.spoofing)
         has_details = self.per_number.is_set or bool(longest_first) or any(one is not None for one in behaviour)
         object.__setattr__(self, "has_details", has_details)
+        own = (self.concurrent_calls, self.calls_per_second, self.messages_per_second)
+        object.__setattr__(self, "is_limited", has_details or any(one is not None for one in own))
 
     def destination_of(self, called: int) -> DestinationLimits | None:
         """The limits of the longest prefix that this number begins with."""

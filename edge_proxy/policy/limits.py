@@ -8,14 +8,29 @@ slows a known customer down, with 503 and Retry-After; it never bans. Emergency 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from edge_proxy.addr import E164, UNKNOWN_ASN, Monotonic, Side
 from edge_proxy.numbers.e164 import format_e164
-from edge_proxy.policy.behaviour import Sequences, ShortCalls, SpoofBursts
-from edge_proxy.policy.call_limits import NO_ASN_LIMITS, NO_SHARE, AsnLimits, CallLimits, DestinationLimits
+from edge_proxy.policy.behaviour import (
+    Bursts,
+    HourCounts,
+    Hours,
+    Runs,
+    Sequences,
+    ShortCalls,
+    ShortCallWatch,
+    SpoofBursts,
+)
+from edge_proxy.policy.call_limits import (
+    NO_ASN_LIMITS,
+    NO_SHARE,
+    AsnLimits,
+    CallLimits,
+    DestinationLimits,
+    ShortCallLimits,
+)
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Customer
 from edge_proxy.policy.token_buckets import MOST_BUCKETS, Buckets, Key, TokenBuckets
@@ -25,8 +40,6 @@ RETRY_CONCURRENT_S: Final = 5
 """When a call that is up may have ended: nobody knows, so a guess."""
 
 NO_DESTINATION: Final = DestinationLimits("")
-
-_HOUR_S: Final = 3600.0
 
 
 class Excess(NamedTuple):
@@ -44,6 +57,36 @@ class Admission(NamedTuple):
     holds: tuple[Key, ...] = ()
 
 
+class SharedLimits(Protocol):
+    """What several workers have seen together. As a context it keeps the others waiting, for a bounded time."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    @property
+    def buckets(self) -> Buckets: ...
+    @property
+    def hours(self) -> HourCounts: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def bursts(self) -> Bursts: ...
+    @property
+    def missed(self) -> int:
+        """How often the others kept it waiting too long, so that it went on without them."""
+
+    @property
+    def forgotten(self) -> int:
+        """What was given up since there was no room for it."""
+
+    def short_calls(self, customer: str, limits: ShortCallLimits) -> ShortCallWatch: ...
+
+    def others(self, key: Key) -> int:
+        """Calls up with the other workers that count against this key."""
+
+    def hold(self, key: Key, count: int) -> None:
+        """So many count against it here: tell the others. Only inside the context."""
+
+
 class CallLimiter:
     """All limits of one worker; it lives on over reloads, keyed by what the operator calls things.
 
@@ -51,22 +94,40 @@ class CallLimiter:
     keeps the calls keeps both.
     """
 
-    __slots__ = ("_buckets", "_bursts", "_charges", "_held", "_hour_charges", "_hours", "_sequences", "_short_calls")
+    __slots__ = (
+        "_buckets",
+        "_bursts",
+        "_charges",
+        "_held",
+        "_hour_charges",
+        "_hours",
+        "_sequences",
+        "_short_calls",
+        "shared",
+    )
 
-    def __init__(self, held: Mapping[Key, int], short_calls: dict[str, ShortCalls], most: int = MOST_BUCKETS) -> None:
+    def __init__(
+        self, held: Mapping[Key, int], short_calls: dict[str, ShortCallWatch], most: int = MOST_BUCKETS
+    ) -> None:
         self._held = held
         self._short_calls = short_calls
-        self._sequences = Sequences()
-        self._bursts = SpoofBursts()
+        self._sequences: Runs = Sequences()
+        self._bursts: Bursts = SpoofBursts()
         self._buckets: Buckets = TokenBuckets(most)
-        self._hours: dict[Key, deque[Monotonic]] = {}
+        self._hours: HourCounts = Hours()
+        self.shared: SharedLimits | None = None
+        """None: this worker is the only one."""
         # What the attempt in hand will be charged for if nothing speaks against it.
         self._charges: list[tuple[Key, float, float]] = []
         self._hour_charges: list[Key] = []
 
-    def share(self, buckets: Buckets) -> None:
-        """Keep the rates there from now on."""
-        self._buckets = buckets
+    def share(self, shared: SharedLimits) -> None:
+        """Keep all there from now on."""
+        self.shared = shared
+        self._buckets = shared.buckets
+        self._hours = shared.hours
+        self._sequences = shared.runs
+        self._bursts = shared.bursts
 
     @property
     def entries(self) -> int:
@@ -76,7 +137,7 @@ class CallLimiter:
     @property
     def forgotten(self) -> int:
         """Buckets dropped before they were full, since the table was at its bound."""
-        return self._buckets.forgotten
+        return self._buckets.forgotten if self.shared is None else self.shared.forgotten
 
     def has_room(self, customer: str, limits: CallLimits, active: int, now: Monotonic) -> bool:
         """Whether the customer may have one more call now by its own rate and count; nothing is charged."""
@@ -131,7 +192,7 @@ class CallLimiter:
             for key, rate, depth in charges:
                 self._buckets.charge(key, rate, depth, now)
             for key in self._hour_charges:
-                self._hours[key].append(now)
+                self._hours.charge(key, now)
         return Admission(excess, holds)
 
     def _in_detail(
@@ -187,26 +248,24 @@ class CallLimiter:
         return None
 
     def _count(self, key: Key, most: int | None, reason: Reason) -> Excess | None:
-        if most is None or (active := self._held.get(key, 0)) < most:
+        if most is None:
+            return None
+        active = self._held.get(key, 0)
+        if self.shared is not None:
+            active += self.shared.others(key)
+        if active < most:
             return None
         return Excess(reason, f"{active} calls are up {_of(key)}, the limit", RETRY_CONCURRENT_S)
 
     def _hour(self, key: Key, most: int | None, now: Monotonic) -> Excess | None:
-        """Exact over any 60 minutes: the time of each call of the last hour is kept."""
         if most is None:
             return None
-        times = self._hours.get(key)
-        if times is None:
-            for other in [one for one, kept in self._hours.items() if not kept or kept[-1] <= now - _HOUR_S]:
-                del self._hours[other]  # also those that are no longer in the configuration
-            times = self._hours[key] = deque()
-        while times and times[0] <= now - _HOUR_S:
-            times.popleft()
-        if len(times) < most:
+        count = self._hours.count(key, now)
+        if count < most:
             self._hour_charges.append(key)
             return None
-        wait_s = math.ceil(times[len(times) - most] + _HOUR_S - now)
-        return Excess(Reason.DESTINATION_HOUR, f"{len(times)} calls in an hour {_of(key)}", max(1, wait_s))
+        wait_s = math.ceil(self._hours.wait_s(key, most, now))
+        return Excess(Reason.DESTINATION_HOUR, f"{count} calls in an hour {_of(key)}", max(1, wait_s))
 
     def _sequence(self, caller: Key, called: E164 | None, limits: CallLimits, now: Monotonic) -> Excess | None:
         most = limits.sequence
@@ -224,7 +283,8 @@ class CallLimiter:
             return None
         seen = self._short_calls.get(customer)
         if seen is None or seen.limits != most:
-            seen = self._short_calls[customer] = ShortCalls(most)
+            seen = ShortCalls(most) if self.shared is None else self.shared.short_calls(customer, most)
+            self._short_calls[customer] = seen
         why = seen.excess(now)
         if not why:
             return None

@@ -20,6 +20,12 @@ def limit_families(pipeline: Pipeline) -> Iterator[Metric]:
         "Rates in use that were given up, since there is room for so many only.",
         value=limiter.forgotten,
     )
+    shared = limiter.shared
+    yield CounterMetricFamily(
+        "edge_proxy_limits_alone",
+        "Times that limits were asked without the other workers, since one of them did not let go of what they share.",
+        value=0 if shared is None else shared.missed,
+    )
     yield GaugeMetricFamily(
         "edge_proxy_scanners_ignored",
         "Unknown sources that are ignored; those whose time is over leave when they or another scanner come.",

@@ -40,6 +40,8 @@ _LARGEST: Final = frozenset(
         "edge_proxy_target_draining",
         "edge_proxy_target_reduction_ratio",
         "edge_proxy_overload_reduction_ratio",
+        "edge_proxy_limit_entries",
+        "edge_proxy_scanners_ignored",
         "edge_proxy_names",
         "edge_proxy_names_stale",
         "python_info",

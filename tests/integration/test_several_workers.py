@@ -309,6 +309,41 @@ def test_reload_reaches_every_worker_or_none(proxy: ProxyProcess) -> None:
     assert {line["snapshot"] for line in proxy.evidence()} == {after}
 
 
+def test_reload_that_fails_an_assertion_is_refused_by_all_workers(proxy: ProxyProcess) -> None:
+    """A file that is right in itself, but by which a call fails that the operator says must pass: every worker goes on
+    by the old data, one that is replaced afterwards too, and the log says which call it was."""
+    site = proxy.site
+    source = f"udp:{ACME_HOST}:{site.acme_port}"
+    must_pass = {"name": "acme calls", "source": source, "from": ACME_NUMBER, "to": OUTSIDE_NUMBER, "expect": "allowed"}
+    path = proxy.directory / "assertions.yaml"
+    path.write_text(json.dumps({"assertions": [must_pass]}), encoding="utf-8")
+    proxy.config["policy"] = {"assertions": str(path)}
+    proxy.reload()
+    (before,) = versions(proxy)
+    assert proxy.scrape().by("reloads_total", "result") == {"ok": 1}
+
+    proxy.config["customers"][0]["numbers"] = ["+12025559900-+12025559999"]
+    proxy.reload()
+    assert proxy.scrape().by("reloads_total", "result") == {"ok": 1, "failed": 1}
+    (refused,) = (line for line in proxy.log_lines() if line["event"] == "reload refused")
+    assert f'{path}:1: "acme calls": expected allowed, got refused (from_not_owned)' in refused["error"]
+    os.kill(proxy.worker_pid(1), signal.SIGKILL)
+    proxy.wait_for(lambda samples: samples.total("worker_replacements_total") == 1, "the death")
+    proxy.wait_for(lambda samples: samples.total("worker_up") == WORKERS, "the replacement")
+    assert versions(proxy) == {before}
+    with (
+        SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)),
+        SipSocket((ACME_HOST, site.acme_port), (PROXY_HOST, site.customers_port)) as acme,
+    ):
+        for _ in range(20):
+            acme.send(invite(acme.local))
+        samples = proxy.wait_for(lambda samples: samples.total("verdicts_total") == 20, "the verdicts")
+    assert samples.total("verdicts_total", outcome="allowed") == 20
+    assert min(samples.by("worker_messages_received_total", "worker").values()) > 0
+    proxy.flushed()
+    assert {line["snapshot"] for line in proxy.evidence() if line["kind"] == "attempt"} == {before}
+
+
 def test_number_of_workers_changes_only_with_a_restart(proxy: ProxyProcess) -> None:
     proxy.config["workers"] = 3
     proxy.reload()
@@ -405,28 +440,3 @@ def test_several_workers_log_json_lines_with_their_number(proxy: ProxyProcess) -
     assert proxy.stop() == 0
     lines: list[dict[str, Any]] = [json.loads(line) for line in proxy.log_text().splitlines()]
     assert {line["worker"] for line in lines if line["event"] == "stopping"} == {0, 1}
-
-
-@pytest.mark.parametrize(
-    ("limits", "reason", "allowed"),
-    [({"concurrent_calls": 7}, "concurrent_calls", 7), ({"calls_per_second": 0.1}, "calls_per_second", 1)],
-)
-def test_customers_own_limits_hold_over_all_workers(
-    tmp_path: Path, limits: dict[str, float], reason: str, allowed: int
-) -> None:
-    """Exactly as many calls as with one worker, although both let some in."""
-    site = Site()
-    config = site.config(tmp_path)
-    config["workers"] = WORKERS
-    config["customers"][0]["limits"] = limits
-    with (
-        ProxyProcess(tmp_path, site, config) as proxy,
-        SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)),
-        SipSocket((ACME_HOST, site.acme_port), (PROXY_HOST, site.customers_port)) as acme,
-    ):
-        for _ in range(60):
-            acme.send(invite(acme.local))
-        samples = proxy.received("customers", 60)
-        assert samples.total("verdicts_total", outcome="allowed") == allowed
-        assert samples.total("verdicts_total", outcome="refused", reason=reason) == 60 - allowed
-        assert samples.total("calls_active") == allowed

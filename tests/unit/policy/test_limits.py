@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_proxy.addr import E164, UNKNOWN_ASN, Address, Asn, Monotonic, Side, Transport
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
-from edge_proxy.policy.behaviour import ShortCalls
+from edge_proxy.policy.behaviour import ShortCallWatch
 from edge_proxy.policy.call_limits import NO_ASN_LIMITS, NO_SHARE, AsnLimits, CallLimits, DestinationLimits, Share
 from edge_proxy.policy.facts import CallFacts, extract_facts
 from edge_proxy.policy.limits import CallLimiter, Excess
@@ -50,7 +50,7 @@ class World:
 
     def __init__(self, limits: CallLimits, per_asn: Share = NO_SHARE, **bounds: int) -> None:
         self.held: dict[Key, int] = {}
-        self.short_calls: dict[str, ShortCalls] = {}
+        self.short_calls: dict[str, ShortCallWatch] = {}
         self.limiter = CallLimiter(self.held, self.short_calls, **bounds)
         self.limits = limits
         self.per_asn = NO_ASN_LIMITS if per_asn is NO_SHARE else AsnLimits(per_asn)
