@@ -18,7 +18,7 @@ from edge_proxy.pipeline.aliases import Alias, alias_of, reply_address
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
-from edge_proxy.pipeline.identity_border import attempt_identity, dialog_identity
+from edge_proxy.pipeline.identity_border import ResponseBorder, attempt_identity, dialog_identity
 from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
@@ -102,10 +102,11 @@ class Pipeline:
         self.prober = Prober(self.layer, self.targets.health, settings.secret)
         self.overload = Overload(settings.overload_delay_s)
         self._veil = TopologyVeil(settings.secret, settings.listeners)
-        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil)
         self._own = OwnUris(settings.listeners)
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
+        border = ResponseBorder(self._peers, settings.listeners, snapshot.rulebook)
+        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil, border)
         self.scanners = Scanners(self._own, self._signer, snapshot)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
         self.decider = Decider(settings.worker, self.counters, self.calls)
@@ -115,6 +116,7 @@ class Pipeline:
         """Decide from now on by `snapshot`; calls that are up go on as they were let through."""
         self.snapshot = snapshot
         self._peers.use_snapshot(snapshot)
+        self._proxy.border.use_book(snapshot.rulebook)
         self._admission.use_snapshot(snapshot)
         self.scanners.use_snapshot(snapshot)
         self._use_targets(snapshot, None)
@@ -129,8 +131,7 @@ class Pipeline:
         addresses = list(self.targets.addresses())
         self.scanners.use_targets(frozenset([address.host for _, address in addresses]))
         # The AS of a target has its own series from the start.
-        asns = {self._peers.find(address.host, side).origin.asn for side, address in addresses}
-        self.ledger.reserve(sorted(asns))
+        self.ledger.reserve(sorted({self._peers.find(address.host, side).origin.asn for side, address in addresses}))
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
         """Take in one datagram. Whatever it holds, it is counted once and never raises."""
@@ -453,9 +454,9 @@ class Pipeline:
             self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
-        whose = (source, listener, state.customer)
-        message = dialog_identity(message, whose, hops, self._peers, self.snapshot.rulebook)
-        context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing)
+        account = None if state.is_emergency else state.customer
+        message = dialog_identity(message, (source, listener, account), hops, self._peers, self.snapshot.rulebook)
+        context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing, account)
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.
             is_early = call is not None and call.answered_at is None
@@ -529,9 +530,10 @@ class Pipeline:
             self._turn_back(server, message, attempt, source, status, extra, now)
             return Disposition.ANSWERED, Cause.OVERLOADED if pause_s else Cause.NO_TARGET
         call = self.calls.begin(attempt, now, source)
+        account = None if verdict.is_emergency else attempt.customer
         record: RouteRecord | None = None
         if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
-            state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at))
+            state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at), account is None)
             record = RouteRecord(listener, self._signer.sign(state, message.call_id))
         crossing: Inward | None = None
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
@@ -539,7 +541,7 @@ class Pipeline:
         if not verdict.is_emergency:
             message = attempt_identity(message, attempt.facts.source.origin, hops[0].listener)
             message = with_tag(message, attempt, self.snapshot.rulebook.tag_headers)
-        context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing)
+        context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing, account)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context

@@ -1,7 +1,8 @@
-"""Which identity a request goes on with, by whose it is and who gets it (RFC 3325 §5 to §7): parties to header lines.
+"""Which identity a message goes on with, by whose it is and who gets it (RFC 3325 §5 to §7): parties to header lines.
 
-routing/identity.py makes the changes; here is decided which. Emergency calls are not brought here: what they say of the
-caller is what the emergency centre calls back.
+routing/identity.py makes the changes; here is decided which. RFC 3325 speaks of messages: what the called party asserts
+of itself in a response crosses the same border. Emergency calls are not brought here, nor what is inside them: what
+they say of the caller is what the emergency centre calls back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edge_proxy.policy.claims import listed_claims
 from edge_proxy.policy.identity_policy import AssertedIdentity
 from edge_proxy.policy.parties import Customer, Origin
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.identity import asks_for_concealment, with_identity
+from edge_proxy.routing.identity import asks_for_concealment, concealed, with_identity
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
@@ -34,18 +35,21 @@ def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Mess
 
 
 def dialog_identity(
-    message: Message, whose: tuple[Address, Listener, str], hops: Sequence[Hop], peers: Peers, book: Rulebook
+    message: Message, whose: tuple[Address, Listener, str | None], hops: Sequence[Hop], peers: Peers, book: Rulebook
 ) -> Message:
     """A request inside a dialog as it goes on to one of `hops`, which are told whether they may see what is private.
 
-    `whose` is where it came from, and on which customer's account the dialog is: on the customers' side it speaks for
-    whoever is known by a password or a mark, and so by nothing that a request inside a dialog shows.
+    `whose` is where it came from, and on which customer's account the dialog is (None: an emergency call's, which goes
+    on as it is): on the customers' side that speaks for whoever is known by a password or a mark, and so by nothing
+    that a request inside a dialog shows.
     No rule judged it, so that what a customer asserts goes on only where all of it is the customer's own.
     """
     first = message.first
     if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
         return message
     source, listener, account = whose
+    if account is None:
+        return message
     if asks_for_concealment(message):
         for hop in hops:
             hop.trusts_identity = _is_trusted(peers.find(hop.address.host, listener.side.other).origin)
@@ -55,14 +59,57 @@ def dialog_identity(
         customer = next((one for one in book.customers if one.id == account), None)
     if customer is None:
         return _from_elsewhere(message, origin)
+    return _unjudged(message, customer, hops[0].listener, book)
+
+
+class ResponseBorder:
+    """The same border for responses, which no rule judges either."""
+
+    __slots__ = ("_book", "_listeners", "_peers")
+
+    def __init__(self, peers: Peers, listeners: Sequence[Listener], book: Rulebook) -> None:
+        self._peers = peers
+        self._listeners = listeners
+        self._book = book
+
+    def use_book(self, book: Rulebook) -> None:
+        """Whose numbers are whose, from now on."""
+        self._book = book
+
+    def cross(self, response: Message, hop: Hop, slot: int, receiver: Address, account: str) -> Message:
+        """A response from `hop` as it goes on to `receiver` through the listener at `slot`; see `dialog_identity`."""
+        first = response.first
+        if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
+            return response
+        origin = self._peers.find_connected(hop.address, hop.listener).origin
+        customer = origin.customer
+        payer = next((one for one in self._book.customers if one.id == account), None)
+        if hop.listener.side is Side.CUSTOMERS and (customer is None or origin.candidates):
+            customer = payer
+        listener = self._listeners[slot]
+        if customer is not None:
+            response = _unjudged(response, customer, listener, self._book)
+        else:
+            is_trusted = hop.target.trusts_identity if hop.target is not None else _is_trusted(origin)
+            response = with_identity(response, is_trusted=is_trusted, keeps=is_trusted)
+        if asks_for_concealment(response):
+            far = self._peers.find_connected(receiver, listener).origin
+            is_customers = listener.side is Side.CUSTOMERS and far.customer is None and payer is not None
+            if not (payer.identity.is_trusted if is_customers and payer is not None else _is_trusted(far)):
+                response = concealed(response)
+        return response
+
+
+def _unjudged(message: Message, customer: Customer, egress: Listener, book: Rulebook) -> Message:
+    """A message of a customer that no rule judged: what it asserts goes on only where all of it is its own."""
     policy = customer.identity
     asserts = b""
     keeps = False
-    if first[grammar.P_ASSERTED_IDENTITY] >= 0 and policy.asserted is not AssertedIdentity.STRIP:
+    if message.first[grammar.P_ASSERTED_IDENTITY] >= 0 and policy.asserted is not AssertedIdentity.STRIP:
         claims, has_excess = listed_claims(message, grammar.P_ASSERTED_IDENTITY, customer.plan)
         if not has_excess and all(book.owner(claim.number) is customer for claim in claims):
             keeps = policy.asserted is AssertedIdentity.KEEP
-            asserts = b"" if keeps else _main_number(customer, hops[0].listener)
+            asserts = b"" if keeps else _main_number(customer, egress)
     return with_identity(message, is_trusted=policy.is_trusted, keeps=keeps, asserts=asserts)
 
 

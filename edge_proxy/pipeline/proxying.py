@@ -12,6 +12,7 @@ from typing import Final
 from edge_proxy.addr import Monotonic, Transport, Wall
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
+from edge_proxy.pipeline.identity_border import ResponseBorder
 from edge_proxy.pipeline.records import EndCause, Ending, Party
 from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
@@ -48,6 +49,7 @@ class ForwardContext:
     """A request on its way: what came, where it may still go, and what has become of it (§16's response context)."""
 
     __slots__ = (
+        "account",
         "attempt_number",
         "call",
         "cancel_lines",
@@ -78,6 +80,7 @@ class ForwardContext:
         call: Call | None,
         tag: bytes,
         crossing: Crossing | None = None,
+        account: str | None = None,
     ) -> None:
         self.server = server
         self.request: Message | None = request
@@ -101,6 +104,8 @@ class ForwardContext:
         """The call that a request inside its dialog refreshes; `call` is one that the request began."""
         self.crossing = crossing
         """What the responses need in a call whose topology is hidden; None in any other."""
+        self.account = account
+        """The customer that it is booked on; None: what responses say of identities is left as it is."""
 
     @property
     def received(self) -> Message | None:
@@ -120,6 +125,7 @@ class Proxy:
         "_targets",
         "_timers_c",
         "_veil",
+        "border",
         "endings",
         "wall_offset_s",
     )
@@ -132,8 +138,10 @@ class Proxy:
         branch_key: bytes,
         targets: TargetBook,
         veil: TopologyVeil,
+        border: ResponseBorder,
     ) -> None:
         self._layer = layer
+        self.border = border
         self._calls = calls
         self._counters = counters
         self._branch_key = branch_key
@@ -275,6 +283,14 @@ class Proxy:
         via = via_line(hop.listener, branch, ASK if hop.gives_feedback else b"")
         return forwarded_request(request, routed, via, added, uri)
 
+    def _as_returned(self, context: ForwardContext, response: Message) -> bytes:
+        """A response as it goes on upstream."""
+        if context.account is not None:
+            server = context.server
+            response = self.border.cross(response, context.hop, server.slot, server.address, context.account)
+        crossing = context.crossing
+        return forwarded_response(response) if crossing is None else crossing.response(response, context.hop.address)
+
     def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         client = context.client
         if response.status > 100:
@@ -290,7 +306,7 @@ class Proxy:
             return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
         if context.call is not None and 180 <= response.status < 190:
             self._calls.ring(context.call, now)
-        self._layer.respond(context.server, response.status, _as_returned(context, response), now)
+        self._layer.respond(context.server, response.status, self._as_returned(context, response), now)
         return Disposition.FORWARDED, None
 
     def _pass_final(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
@@ -312,7 +328,7 @@ class Proxy:
             context.q850 = q850_cause(response)
         if status == 503:
             turn_into_500(response)  # in the books it stays what the target said
-        self._layer.respond(context.server, response.status, _as_returned(context, response), now)
+        self._layer.respond(context.server, response.status, self._as_returned(context, response), now)
         if status < 300 and context.is_invite:
             self._let_go(context)
         elif status < 300:
@@ -402,9 +418,3 @@ class Proxy:
         if context.is_invite:
             self._timers_c.stop(context)
             self._cancels.stop(context)
-
-
-def _as_returned(context: ForwardContext, response: Message) -> bytes:
-    """A response as it goes on upstream."""
-    crossing = context.crossing
-    return forwarded_response(response) if crossing is None else crossing.response(response, context.hop.address)

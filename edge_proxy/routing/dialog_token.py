@@ -18,6 +18,8 @@ from edge_proxy.addr import Side
 _FIXED: Final = struct.Struct(">BQI")
 _MAC_BYTES: Final = 9
 _VERSION: Final = 2
+_EMERGENCY: Final = 0x80
+"""In the head, above version and side: tokens from before it had a meaning do not have it."""
 
 
 class DialogState(NamedTuple):
@@ -27,6 +29,7 @@ class DialogState(NamedTuple):
     customer: str
     evidence_id: int
     started_s: int
+    is_emergency: bool = False
 
 
 class DialogSigner:
@@ -39,7 +42,7 @@ class DialogSigner:
 
     def sign(self, state: DialogState, call_id: bytes) -> bytes:
         """The token, as characters that a URI parameter may hold."""
-        head = _VERSION << 1 | (state.caller_side is Side.CARRIERS)
+        head = _VERSION << 1 | (state.caller_side is Side.CARRIERS) | (_EMERGENCY if state.is_emergency else 0)
         payload = _FIXED.pack(head, state.evidence_id, state.started_s) + state.customer.encode()
         return urlsafe_b64encode(self._mac(payload, call_id) + payload).rstrip(b"=")
 
@@ -57,10 +60,11 @@ class DialogSigner:
         if len(payload) < _FIXED.size or not hmac.compare_digest(mac, self._mac(payload, call_id)):
             return None
         head, evidence_id, started_s = _FIXED.unpack_from(payload)
-        if head >> 1 != _VERSION:
+        if (head & ~_EMERGENCY) >> 1 != _VERSION:
             return None
         side = Side.CARRIERS if head & 1 else Side.CUSTOMERS
-        return DialogState(side, payload[_FIXED.size :].decode("utf-8", "replace"), evidence_id, started_s)
+        customer = payload[_FIXED.size :].decode("utf-8", "replace")
+        return DialogState(side, customer, evidence_id, started_s, bool(head & _EMERGENCY))
 
     def _mac(self, payload: bytes, call_id: bytes) -> bytes:
         # Its length keeps payload and Call-ID apart: the end of one cannot pass for the beginning of the other.

@@ -6,7 +6,7 @@ import pytest
 
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.verdict import Reason
-from tests.kit.messages import FOREIGN, OWNED, invite, invite_from_carrier, value, values
+from tests.kit.messages import FOREIGN, OWNED, Dialog, answer, invite, invite_from_carrier, value, values
 from tests.kit.playbook import STRANGER, Playbook, make_snapshot
 
 SECOND = "+12025550101"
@@ -149,3 +149,92 @@ def test_dialog_knows_its_customer_wherever_its_requests_come_from() -> None:
         moved = dialog.from_caller("UPDATE", f"{PAI}: <sip:{number}@x>", source=STRANGER)
         play.stranger.sends(moved)
         assert values(play.carrier.gets("UPDATE"), PAI) == left
+
+
+def answered(play: Playbook, status: int, *lines: str, from_far: bool = False) -> bytes:
+    """A call, answered with these lines; the response as its caller gets it."""
+    caller, callee = (play.carrier, play.customer) if from_far else (play.customer, play.carrier)
+    caller.sends(invite_from_carrier() if from_far else invite()).gets(100)
+    callee.sends(answer(callee.gets("INVITE"), status, *lines))
+    if status >= 300:
+        callee.gets("ACK")
+    return caller.gets(status)
+
+
+@pytest.mark.parametrize("status", [180, 200, 302])
+def test_called_customer_asserts_its_own_numbers_only(status: int) -> None:
+    """RFC 3325 §5 is about messages, and a response says who answered; its hints and verstat are not passed on."""
+    play = Playbook()
+    own = f"{PAI}: <sip:{OWNED}@x;verstat=TN-Validation-Passed>"
+    got = answered(play, status, own, f"{PPI}: <tel:{OWNED}>", from_far=True)
+    assert values(got, PAI) == [f"<sip:{OWNED}@x>"]
+    assert values(got, PPI) == []
+    play = Playbook()
+    assert values(answered(play, status, f"{PAI}: <sip:{FOREIGN}@x>", from_far=True), PAI) == []
+    for policy, left in (
+        ("asserted_identity: strip", []),
+        (f'asserted_identity: replace\n    main_number: "{SECOND}"', [f"<sip:{SECOND}@192.0.2.2;user=phone>"]),
+    ):
+        play = Playbook(snapshot=customer_with(policy))
+        assert values(answered(play, status, f"{PAI}: <sip:{OWNED}@x>", from_far=True), PAI) == left
+
+
+def test_what_a_carrier_asserts_in_a_response_reaches_a_customer_unless_it_is_private() -> None:
+    """RFC 3325 §7: with Privacy: id an untrusted peer gets none of it; what an untrusted trunk says goes nowhere."""
+    asserted = f"<sip:{FOREIGN}@carrier.example>"
+    lines = (f"{PAI}: {asserted}", f"{RPID}: {asserted};party=called")
+    assert values(answered(Playbook(), 200, *lines), PAI) == [asserted]
+    private = answered(Playbook(), 200, *lines, "Privacy: id")
+    assert (values(private, PAI), values(private, RPID), values(private, "Privacy")) == ([], [], ["id"])
+    trusting = Playbook(snapshot=customer_with("trusted_identity: true"))
+    assert values(answered(trusting, 200, *lines, "Privacy: id"), PAI) == [asserted]
+    doubted = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    assert values(answered(doubted, 200, *lines), PAI) == []
+
+
+def test_private_answer_of_a_customer_reaches_trusted_trunks_only() -> None:
+    """As its calls do."""
+    lines = (f"{PAI}: <sip:{OWNED}@x>", "Privacy: id")
+    assert values(answered(Playbook(), 200, *lines, from_far=True), PAI) == [f"<sip:{OWNED}@x>"]
+    doubted = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    assert values(answered(doubted, 200, *lines, from_far=True), PAI) == []
+
+
+def test_response_inside_a_dialog_crosses_the_same_border() -> None:
+    """Connected identity: a re-INVITE or UPDATE is answered by whoever is there now."""
+    play = Playbook()
+    dialog = play.call()
+    play.carrier.sends(dialog.from_callee("UPDATE"))
+    play.customer.sends(answer(play.customer.gets("UPDATE"), 200, f"{PAI}: <sip:{FOREIGN}@x>"))
+    assert values(play.carrier.gets(200), PAI) == []
+    play.carrier.sends(dialog.from_callee("UPDATE"))
+    play.customer.sends(answer(play.customer.gets("UPDATE"), 200, f"{PAI}: <sip:{OWNED}@x>"))
+    assert values(play.carrier.gets(200), PAI) == [f"<sip:{OWNED}@x>"]
+
+
+def test_plain_response_goes_on_byte_for_byte() -> None:
+    """But for our Via."""
+    odd = f'p-asserted-identity :"Al"\r\n <sip:{FOREIGN}@x>'
+    assert f"\r\n{odd}\r\n".encode() in answered(Playbook(), 200, odd, "Privacy:  none")
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_is_inside_an_emergency_call_keeps_what_it_says_of_the_caller(is_restarted: bool) -> None:
+    """A number that is not the customer's, private, to a trunk outside the trust domain; also after a restart."""
+    play = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    play.customer.sends(invite(uri="urn:service:sos")).gets(100)
+    invited = play.carrier.gets("INVITE")
+    asserted = f"<sip:{FOREIGN};verstat=No-TN-Validation@x>"
+    play.carrier.sends(answer(invited, 200, f"{PAI}: {asserted}", "Privacy: id"))
+    accepted = play.customer.gets(200)
+    assert values(accepted, PAI) == [asserted]
+    dialog = Dialog(invited, accepted)
+    play.customer.sends(dialog.ack())
+    play.carrier.gets("ACK")
+    if is_restarted:
+        play.restart()
+    play.customer.sends(dialog.from_caller("UPDATE", f"{PAI}: {asserted}", f"{PPI}: <tel:{OWNED}>", "Privacy: id"))
+    left = play.carrier.gets("UPDATE")
+    assert (values(left, PAI), values(left, PPI)) == ([asserted], [f"<tel:{OWNED}>"])
+    play.carrier.sends(answer(left, 200, f"{PAI}: {asserted}", "Privacy: id"))
+    assert values(play.customer.gets(200), PAI) == [asserted]

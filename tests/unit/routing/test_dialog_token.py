@@ -21,6 +21,7 @@ states = st.builds(
     st.text(st.characters(codec="utf-8"), max_size=32),
     st.integers(0, 2**64 - 1),
     st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
 
 
