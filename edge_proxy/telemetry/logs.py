@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -34,11 +35,28 @@ def _clean(value: object) -> str:
     return (value if isinstance(value, str) else repr(value)).encode("utf-8", "backslashreplace").decode()
 
 
+class _Clock:
+    """The time in UTC with microseconds, as text; the part up to the second is made once a second.
+
+    Without `datetime`, for the reason that evidence/recorder.py gives.
+    """
+
+    def __init__(self) -> None:
+        self._made = (-1, "")
+
+    def now(self) -> str:
+        second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        made = self._made  # one object, since other threads log too
+        if made[0] != second:
+            made = self._made = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        return f"{made[1]}.{microseconds:06d}Z"
+
+
+_clock = _Clock()
+
+
 def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """The time in UTC with microseconds. Without `datetime`, for the reason that evidence/recorder.py gives."""
-    microseconds = time.time_ns() // 1000
-    second, fraction = divmod(microseconds, 1_000_000)
-    event["timestamp"] = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{fraction:06d}Z"
+    event["timestamp"] = _clock.now()
     return event
 
 
@@ -58,17 +76,20 @@ def set_up_logs() -> None:
 
 
 class CallLog:
-    """Writes the canonical line of each call. `which` is "all", "refused" (and would-be refused) or "none"."""
+    """Writes the canonical line of each call. `which` is "all", "refused" (and would-be refused) or "none".
+
+    It goes to where structlog's lines go, looks like one of them, and is made without structlog: a line per call is
+    what structlog's chain of steps costs too much for.
+    """
 
     def __init__(self, which: str) -> None:
-        self._log = structlog.get_logger()
         self._all = which == "all"
         self._refused = which in {"all", "refused"}
 
     def refused(self, attempt: Attempt) -> None:
         """An attempt that went no further than us."""
         if self._refused:
-            self._log.info("call refused", **_attempt_fields(attempt))
+            _write("call refused", _attempt_fields(attempt))
 
     def ended(self, ending: Ending) -> None:
         """A call that was let through is over."""
@@ -84,17 +105,25 @@ class CallLog:
             }
         else:
             fields = _attempt_fields(attempt)
-        self._log.info(
-            "call ended",
-            **fields,
-            cause=ending.cause,
-            ended_by=ending.ended_by,
-            final_status=ending.status,
-            setup_s=_round(ending.setup_s),
-            duration_s=_round(ending.duration_s),
-            pdd_s=_round(ending.pdd_s),
-            q850=ending.q850,
-        )
+        fields["cause"] = ending.cause
+        fields["ended_by"] = ending.ended_by
+        fields["final_status"] = ending.status
+        fields["setup_s"] = _round(ending.setup_s)
+        fields["duration_s"] = _round(ending.duration_s)
+        fields["pdd_s"] = _round(ending.pdd_s)
+        fields["q850"] = ending.q850
+        _write("call ended", fields)
+
+
+def _write(event: str, fields: dict[str, object]) -> None:
+    """One line, whole: what else is logged at the same time comes before or after it."""
+    fields["event"] = event
+    fields["level"] = "info"
+    fields["timestamp"] = _clock.now()
+    line = _serialize(fields) + b"\n"
+    with suppress(OSError):  # a log that nobody takes any more stops no call
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
 
 
 def _attempt_fields(attempt: Attempt) -> dict[str, object]:

@@ -6,6 +6,13 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from edge_proxy.pipeline.records import Ending
+from edge_proxy.telemetry.logs import CallLog
+from tests.kit.core_rig import CARRIER, PBX, Core, answer, invite
 
 PROGRAM = """
 import structlog
@@ -33,3 +40,45 @@ def test_log_line_survives_anything_that_is_logged() -> None:
     written_at = datetime.fromisoformat(plain["timestamp"])
     assert abs(datetime.now(UTC) - written_at) < timedelta(minutes=1)
     assert len(plain["timestamp"]) == len("2026-01-31T12:00:00.000000Z")
+
+
+def test_call_log_writes_a_line_like_those_of_the_log(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A call that was refused by the far end, and one refused by ourselves: one JSON object each, with a time stamp."""
+    core = Core()
+    _, sent = core.receive(invite(call_id="far\x01end"), PBX)
+    core.receive(answer(sent.data, 486), CARRIER)
+    core.receive(invite(call_id="own"), CARRIER)
+    log = CallLog("all")
+    for record in core.records:
+        if isinstance(record, Ending):
+            log.ended(record)
+        elif not record.verdict.passes:
+            log.refused(record)
+    ended, refused = [json.loads(line) for line in capsysbinary.readouterr().err.splitlines()]
+    assert (ended["event"], ended["level"], ended["cause"], ended["final_status"]) == (
+        "call ended",
+        "info",
+        "rejected",
+        486,
+    )
+    assert (ended["call_id"], ended["customer"], ended["from_side"]) == ("far\x01end", "acme", "customers")
+    assert (refused["event"], refused["call_id"]) == ("call refused", "own")
+    for line in (ended, refused):
+        written_at = datetime.fromisoformat(line["timestamp"])
+        assert abs(datetime.now(UTC) - written_at) < timedelta(minutes=1)
+        assert line["id"] == f"{int(line['id'], 16):016x}"
+
+
+class _Gone:
+    """A stream whose reader is gone."""
+
+    def write(self, line: bytes) -> int:
+        raise BrokenPipeError(len(line))
+
+
+def test_a_log_that_nobody_takes_stops_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = Core()
+    _, sent = core.receive(invite(), PBX)
+    core.receive(answer(sent.data, 486), CARRIER)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(buffer=_Gone()))
+    CallLog("all").ended(next(record for record in core.records if isinstance(record, Ending)))
