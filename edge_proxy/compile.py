@@ -35,14 +35,14 @@ from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
-from edge_proxy.numbers.validity import national_lengths
+from edge_proxy.numbers.validity import national_lengths, ranges_in_use
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Access
 from edge_proxy.policy.call_limits import ScannerLimits
 from edge_proxy.policy.digest import Algorithm, Credential, Realm, ha1_of
 from edge_proxy.policy.fingerprints import Fingerprint, Fingerprints, read_fingerprints
 from edge_proxy.policy.parties import Customer, Mode, Trunk
-from edge_proxy.policy.rollout import DEFAULT_MODES, Rollout, RuleMode
+from edge_proxy.policy.rollout import ABOUT_RANGES, DEFAULT_MODES, Rollout, RuleMode
 from edge_proxy.policy.rules import Rulebook
 from edge_proxy.policy.verdict import Reason
 from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
@@ -84,6 +84,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     if errors or asn_table is None or owned is None:
         raise ConfigErrors(errors)
     national_lengths()  # read now, not with the first call
+    if any(settings.policy.rules.get(reason, "off") != "off" for reason in ABOUT_RANGES):
+        ranges_in_use()
     customers = tuple(
         Customer(
             ordinal=ordinal,

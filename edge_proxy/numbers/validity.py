@@ -1,11 +1,15 @@
-"""Whether a full number can exist at all: E.164 digits in, what is impossible about them out ("" for nothing).
+"""Whether a full number can exist, and whether it may have been given out: E.164 digits in, what is wrong with them out
+("" for nothing).
 
-For the NANP by its own rules of area codes and exchanges; for every other country by the lengths that its national
-numbers may have (libphonenumber's metadata). A statement about form: whether a number is assigned is asked of lists.
+`impossible` is about form: for the NANP its own rules of area codes and exchanges, for every other country the lengths
+that its national numbers may have. `unallocated` asks libphonenumber's metadata whether the number lies in any range
+of its plan that is in use; that lags behind the plans by weeks. Whether a number is assigned to somebody is asked of
+lists.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
@@ -25,6 +29,10 @@ def _is_area_code(three: int) -> bool:
 
 _AREA_CODES: Final = bytes(_is_area_code(three) for three in range(1000))
 _TOLL_FREE: Final = frozenset({800, 833, 844, 855, 866, 877, 888})
+_KINDS: Final = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan",
+    "voicemail",
+)  # fmt: skip
 
 
 @cache
@@ -48,6 +56,41 @@ def national_lengths() -> Mapping[int, tuple[int, int]]:
         if lengths:
             bounds[code] = min(lengths), max(lengths)
     return bounds
+
+
+@cache
+def ranges_in_use() -> Mapping[int, re.Pattern[str]]:
+    """What the national numbers of each country code look like that are in use for anything.
+
+    The first call takes half a second, as above.
+    """
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata  # noqa: PLC0415 - as in e164.dial_plan
+
+    patterns: dict[int, re.Pattern[str]] = {}
+    for code, regions in COUNTRY_CODE_TO_REGION_CODE.items():
+        found: dict[str, None] = {}
+        for region in regions:
+            if region == _NON_GEOGRAPHIC:
+                metadata = PhoneMetadata.metadata_for_nongeo_region(code)
+            else:
+                metadata = PhoneMetadata.metadata_for_region(region)
+            for kind in _KINDS:
+                described = getattr(metadata, kind, None)
+                if described is not None and described.national_number_pattern:
+                    found[f"(?:{described.national_number_pattern})"] = None
+        if found:
+            patterns[code] = re.compile("|".join(found))
+    return patterns
+
+
+def unallocated(number: E164) -> str:
+    """That the number is in no range in use, as the end of a sentence about it; "" when it is, or nothing is known."""
+    text = str(number)
+    size = CODE_LENGTH[int(text[:3])]
+    pattern = ranges_in_use().get(int(text[:size])) if size else None
+    if pattern is None or pattern.fullmatch(text[size:]) is not None:
+        return ""
+    return f"is in no range of +{text[:size]} that is known to be in use"
 
 
 def impossible(number: E164) -> str:

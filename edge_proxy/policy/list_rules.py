@@ -1,4 +1,4 @@
-"""The rules about numbers themselves: on a list, impossible, or the caller's own called. Facts in, a finding out."""
+"""The rules about numbers themselves: on a list, impossible, not in use, the caller's own. Facts in, a finding out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from edge_proxy.addr import E164
 from edge_proxy.numbers.e164 import ReadingRule, format_e164
 from edge_proxy.numbers.emergency import is_emergency
-from edge_proxy.numbers.validity import impossible
+from edge_proxy.numbers.validity import impossible, unallocated
 from edge_proxy.policy.number_lists import NumberList
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.verdict import Reason
@@ -48,6 +48,8 @@ def called_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
 def caller_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
     """A number that cannot exist calls nobody. A withheld caller, a short code and an emergency centre are none."""
     facts = case.facts
+    asks_for_ranges = book.rollout.asks_for(Reason.UNALLOCATED_CALLER)
+    outside: Finding | None = None
     for claim in (facts.from_claim, *facts.asserted):
         reading = claim.reading
         if reading is None or claim.is_anonymous:
@@ -58,7 +60,11 @@ def caller_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
             why = f"is no number ({reading.rule})" if reading.rule in _NO_CALLER else ""
         if why and not is_emergency(claim.user, "sip", book.fallback_emergency):
             return Finding(Reason.INVALID_CALLER, f"{claim.header} {claim.user} {why}")
-    return None
+        if asks_for_ranges and not why and outside is None and reading.number is not None:
+            unknown = unallocated(reading.number)
+            if unknown and not is_emergency(claim.user, "sip", book.fallback_emergency):
+                outside = Finding(Reason.UNALLOCATED_CALLER, f"{claim.header} {claim.user} {unknown}")
+    return outside
 
 
 def called_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
@@ -70,7 +76,13 @@ def called_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
         why = impossible(reading.number)
     else:
         why = f"is no number ({reading.rule})" if reading.rule in _NO_CALLED else ""
-    return Finding(Reason.INVALID_CALLED, f"the called number {reading.raw} {why}") if why else None
+    if why:
+        return Finding(Reason.INVALID_CALLED, f"the called number {reading.raw} {why}")
+    if reading.number is not None and book.rollout.asks_for(Reason.UNALLOCATED_CALLED):
+        unknown = unallocated(reading.number)
+        if unknown:
+            return Finding(Reason.UNALLOCATED_CALLED, f"the called number {reading.raw} {unknown}")
+    return None
 
 
 def caller_is_not_called(case: Weighed, book: Rulebook) -> Finding | None:

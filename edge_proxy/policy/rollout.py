@@ -30,10 +30,15 @@ ALWAYS_ENFORCED: Final = frozenset(
 """A call that has nowhere to go cannot pass; what happens without evidence has a key of its own; who is challenged
 follows from what customers are known by."""
 
-MAY_BE_OFF: Final = frozenset({Reason.INVALID_CALLER, Reason.INVALID_CALLED, Reason.CALLER_IS_CALLED})
+ABOUT_RANGES: Final = frozenset({Reason.UNALLOCATED_CALLER, Reason.UNALLOCATED_CALLED})
+"""What they go by lags behind the numbering plans, so that nobody is judged by it unasked."""
+
+MAY_BE_OFF: Final = ABOUT_RANGES | {Reason.INVALID_CALLER, Reason.INVALID_CALLED, Reason.CALLER_IS_CALLED}
 """Rules about the form of a call. Who may call as whom is at least watched."""
 
-DEFAULT_MODES: Final[Mapping[Reason, RuleMode]] = dict.fromkeys(MAY_BE_OFF, RuleMode.MONITOR)
+DEFAULT_MODES: Final[Mapping[Reason, RuleMode]] = {
+    reason: RuleMode.OFF if reason in ABOUT_RANGES else RuleMode.MONITOR for reason in MAY_BE_OFF
+}
 """What is not here is enforced."""
 
 ADJUSTABLE: Final = tuple(reason for reason in STATUS_OF if reason not in ALWAYS_ENFORCED)
@@ -51,6 +56,10 @@ class Rollout:
 
     modes: Mapping[Reason, RuleMode] = field(default_factory=lambda: DEFAULT_MODES)
     shares: Mapping[Reason, int] = field(default_factory=dict)
+
+    def asks_for(self, reason: Reason) -> bool:
+        """Whether anybody wants to know: for rules that cost something."""
+        return self.modes.get(reason) is not RuleMode.OFF
 
     def mode_of(self, reason: Reason, facts: CallFacts) -> RuleMode:
         """What holds for a refusal of this attempt for this reason."""

@@ -66,6 +66,8 @@ class Reason(StrEnum):
     NUMBER_DENIED = "number_denied"
     INVALID_CALLER = "invalid_caller"
     INVALID_CALLED = "invalid_called"
+    UNALLOCATED_CALLER = "unallocated_caller"
+    UNALLOCATED_CALLED = "unallocated_called"
     CALLER_IS_CALLED = "caller_is_called"
     CALLED_NUMBER_RATE = "called_number_rate"
     SEQUENTIAL_CALLS = "sequential_calls"
@@ -125,6 +127,8 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.NUMBER_DENIED: 403,
     Reason.INVALID_CALLER: 403,
     Reason.INVALID_CALLED: 404,
+    Reason.UNALLOCATED_CALLER: 403,
+    Reason.UNALLOCATED_CALLED: 404,
     Reason.CALLER_IS_CALLED: 403,
     Reason.CALLED_NUMBER_RATE: 503,
     Reason.SEQUENTIAL_CALLS: 503,

@@ -35,9 +35,16 @@ ACME = 'id: acme\n    sources: ["198.51.100.10/32"]'
 EMERGENCIES = [f"sip:911@{OURS_FOR_CUSTOMERS}", f"sip:112@{OURS_FOR_CUSTOMERS}", "urn:service:sos", "tel:911"]
 ASN_TABLE = Path(__file__).parents[2] / "config/asn-sample.tsv"
 ASN_LINES = ["198.51.100.0\t198.51.100.255\t64500\tUS\tEXAMPLE"]
-ENFORCED = "rules: {invalid_called: enforce, invalid_caller: enforce, caller_is_called: enforce}"
+ENFORCED = (
+    "rules: {unallocated_called: enforce, invalid_called: enforce, invalid_caller: enforce, caller_is_called: enforce}"
+)
 
-INTO_OUR_NETWORK = {Reason.OWN_NUMBER_FROM_CARRIER, Reason.CALLED_NOT_OWNED, Reason.INVALID_CALLER}
+INTO_OUR_NETWORK = {
+    Reason.OWN_NUMBER_FROM_CARRIER,
+    Reason.CALLED_NOT_OWNED,
+    Reason.INVALID_CALLER,
+    Reason.UNALLOCATED_CALLER,
+}
 """What only calls from the carrier are refused for: a call for help goes the other way."""
 
 Before = Callable[[Playbook], None]
@@ -160,6 +167,7 @@ CASES: dict[Reason, Case] = {
     Reason.DO_NOT_ORIGINATE: Case(sections=listed("do_not_originate", OWNED)),
     Reason.NUMBER_DENIED: Case(sections=listed("deny", OWNED)),
     Reason.INVALID_CALLED: Case(sections=f"policy: {{{ENFORCED}}}", called="+12021110100"),
+    Reason.UNALLOCATED_CALLED: Case(sections=f"policy: {{{ENFORCED}}}", called="+12335550100"),
     Reason.CALLER_IS_CALLED: Case(sections=f"policy: {{{ENFORCED}}}", called=OWNED),
 }
 

@@ -7,7 +7,7 @@ from phonenumbers import SUPPORTED_REGIONS, PhoneNumberType, example_number_for_
 
 from edge_proxy.addr import E164
 from edge_proxy.numbers.country import COUNTRY_CODES
-from edge_proxy.numbers.validity import impossible, national_lengths
+from edge_proxy.numbers.validity import impossible, national_lengths, ranges_in_use, unallocated
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,31 @@ def test_no_example_number_of_any_country_is_impossible() -> None:
                 zeros = "0" * (example.number_of_leading_zeros or 1) if example.italian_leading_zero else ""
                 number = E164(int(f"{example.country_code}{zeros}{example.national_number}"))
                 assert impossible(number) == "", (region, kind, number)
+                assert unallocated(number) == "", (region, kind, number)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_in_use"),
+    [
+        (12025550100, True),
+        (18005550100, True),
+        (18765550100, True),
+        (12335550100, False),
+        (19995550100, False),
+        (442079460000, True),
+        (446079460000, False),
+        (447400123456, True),
+        (4930901820000, True),
+        (33199000100, True),
+        (33019900010, False),
+        (390669800000, True),
+        (2101234567, True),
+    ],
+)
+def test_range_of_a_number_is_in_use_or_not(number: int, is_in_use: bool) -> None:
+    """By libphonenumber's metadata; of a country code that it does not know nothing is said here."""
+    assert (unallocated(E164(number)) == "") is is_in_use
+
+
+def test_every_country_has_ranges_in_use() -> None:
+    assert set(ranges_in_use()) == COUNTRY_CODES

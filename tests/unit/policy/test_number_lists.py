@@ -134,6 +134,7 @@ def test_list_is_read_from_a_file_and_a_bad_line_leaves_nothing(tmp_path: Path) 
 
 
 ENFORCED = "policy: {rules: {invalid_called: enforce, invalid_caller: enforce, caller_is_called: enforce}}\n"
+ALL_ENFORCED = ENFORCED.replace("{rules: {", "{rules: {unallocated_caller: enforce, unallocated_called: enforce, ")
 
 
 @pytest.mark.parametrize(
@@ -160,16 +161,47 @@ def test_number_that_cannot_be_is_watched_until_it_is_enforced(data: bytes, side
     assert off.outcome is Outcome.ALLOWED
 
 
+@pytest.mark.parametrize(
+    ("data", "side", "reason"),
+    [
+        (invite(number="+12335550100"), Side.CUSTOMERS, Reason.UNALLOCATED_CALLED),
+        (invite(number="2335550100"), Side.CUSTOMERS, Reason.UNALLOCATED_CALLED),
+        (invite(number="+446079460000"), Side.CUSTOMERS, Reason.UNALLOCATED_CALLED),
+        (invite_from_carrier(caller="+12335550100"), Side.CARRIERS, Reason.UNALLOCATED_CALLER),
+        (invite_from_carrier(caller="+446079460000"), Side.CARRIERS, Reason.UNALLOCATED_CALLER),
+    ],
+)
+def test_number_of_a_range_that_is_not_in_use_is_judged_only_where_that_is_asked(
+    data: bytes, side: Side, reason: Reason
+) -> None:
+    """off where nothing is written, since the data lags behind the plans; then monitor or enforce."""
+    source = CUSTOMER if side is Side.CUSTOMERS else CARRIER
+    assert verdict_on(data, source, side, snapshot=snapshot_with(ENFORCED)).outcome is Outcome.ALLOWED
+    for mode, outcome in (("monitor", Outcome.MONITORED), ("enforce", Outcome.REFUSED)):
+        verdict = verdict_on(data, source, side, snapshot=snapshot_with(f"policy: {{rules: {{{reason}: {mode}}}}}\n"))
+        assert (verdict.outcome, verdict.reason) == (outcome, reason)
+        assert "known to be in use" in verdict.text
+
+
+def test_number_that_cannot_be_is_told_before_one_that_is_not_in_use() -> None:
+    """Also when it stands behind the other."""
+    snapshot = snapshot_with("policy: {rules: {unallocated_caller: enforce, invalid_caller: enforce}}\n")
+    data = invite_from_carrier(caller="+12335550100").replace(
+        b"Content-Length", b"P-Asserted-Identity: <tel:+12021110100>\r\nContent-Length"
+    )
+    assert into(snapshot, data).reason is Reason.INVALID_CALLER
+
+
 @pytest.mark.parametrize("caller", ["911", "+1911", "anonymous", "alice", "55501", FOREIGN, "+442079460000"])
 def test_short_codes_names_and_emergency_centres_are_possible_callers(caller: str) -> None:
     """A centre that calls back must get through."""
-    assert into(snapshot_with(ENFORCED), invite_from_carrier(caller=caller)).outcome is Outcome.ALLOWED
+    assert into(snapshot_with(ALL_ENFORCED), invite_from_carrier(caller=caller)).outcome is Outcome.ALLOWED
 
 
 @pytest.mark.parametrize("number", ["411", "*67", "5550100", "alice", "011525512345678"])
 def test_short_codes_and_local_numbers_may_be_called(number: str) -> None:
     """Only what no network can reach is impossible."""
-    assert out(snapshot_with(ENFORCED), invite(number=number)).outcome is Outcome.ALLOWED
+    assert out(snapshot_with(ALL_ENFORCED), invite(number=number)).outcome is Outcome.ALLOWED
 
 
 ERRORS = [
