@@ -6,15 +6,14 @@ one that serves goes on serving.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from edge_proxy.addr import Asn, Side, Transport, Wall
+from edge_proxy.compile_asn import load_asn_table
 from edge_proxy.compile_lists import load_lists
 from edge_proxy.config import (
     ConfigErrors,
@@ -25,8 +24,8 @@ from edge_proxy.config import (
     ProbeSettings,
     Settings,
     TrunkSettings,
-    dump,
     settings_error,
+    version_parts,
 )
 from edge_proxy.config.refusals import compile_refusals
 from edge_proxy.errors import ConfigError
@@ -50,7 +49,6 @@ from edge_proxy.policy.wildcard import Wildcard
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps, parse_prefix
-from edge_proxy.traffic.asn_table import AsnTable
 
 _HASH_CHARS: Final = 12
 _PACKAGED_FINGERPRINTS: Final = Path(__file__).parent / "policy" / "fingerprints.tsv"
@@ -63,7 +61,9 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     """
     now = Wall(time.time()) if now is None else now
     errors: list[ConfigError] = []
-    digest = hashlib.sha256(dump(settings).encode())
+    digest = hashlib.sha256()
+    for part in version_parts(settings):
+        digest.update(part)
     customer_targets = tuple(
         _targets(settings, Side.CUSTOMERS, f"customers[{ordinal}]", customer, "", errors)
         for ordinal, customer in enumerate(settings.customers)
@@ -72,7 +72,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         _targets(settings, Side.CARRIERS, f"trunks[{ordinal}]", trunk, trunk.id, errors)
         for ordinal, trunk in enumerate(settings.trunks)
     )
-    asn_table = _load_asn_table(settings, digest.update, errors)
+    asn_table = load_asn_table(settings, digest.update, errors)
     owned = _load_ownership(settings, now, digest.update, errors)
     lists = load_lists(settings, now, digest.update, errors)
     realm = _realm(settings, digest.update, errors)
@@ -375,33 +375,3 @@ def _load_ownership(
         return None
     update_digest(index.version.encode())
     return _Owned(index, None if result.next_change_at is None else Wall(result.next_change_at))
-
-
-def _load_asn_table(
-    settings: Settings, update_digest: Callable[[bytes], object], errors: list[ConfigError]
-) -> AsnTable | None:
-    if settings.asn is None:
-        return AsnTable.empty()
-    path = settings.asn.table
-    try:
-        with _open_table(path) as file:
-            return AsnTable.from_lines(_lines(file, update_digest), str(path))
-    except ConfigError as error:
-        errors.append(error)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        text = f"cannot read {path}: {why}; name a table of ranges (.tsv or .tsv.gz) that this process may read"
-        errors.append(settings_error(settings, "asn.table", text))
-    return None
-
-
-def _open_table(path: Path) -> IO[bytes] | gzip.GzipFile:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    return path.open("rb")
-
-
-def _lines(file: Iterable[bytes], update_digest: Callable[[bytes], object]) -> Iterator[str]:
-    for line in file:
-        update_digest(line)
-        yield line.decode("utf-8")

@@ -4,7 +4,14 @@ from edge_proxy.config.assertions import AssertionSettings
 from edge_proxy.config.document import ConfigErrors
 from edge_proxy.config.limits import LimitsSettings
 from edge_proxy.config.lists import ListSettings
-from edge_proxy.config.load import dump, load_assertions, load_settings, parse_settings, settings_error
+from edge_proxy.config.load import (
+    dump,
+    load_assertions,
+    load_settings,
+    parse_settings,
+    settings_error,
+    version_parts,
+)
 from edge_proxy.config.models import (
     AdminSettings,
     AsnSettings,
@@ -48,4 +55,5 @@ __all__ = [
     "load_settings",
     "parse_settings",
     "settings_error",
+    "version_parts",
 ]

@@ -21,6 +21,7 @@ from edge_proxy.config.wording import describe
 from edge_proxy.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -44,6 +45,13 @@ def dump(settings: Settings) -> str:
     """Settings as YAML with every default filled in; loading it gives equal settings."""
     text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
     return text
+
+
+def version_parts(settings: Settings) -> Iterator[bytes]:
+    """Settings as bytes that differ whenever they do, a customer at a time: no part holds up other threads for long."""
+    yield settings.model_dump_json(exclude={"customers"}).encode()
+    for customer in settings.customers:
+        yield customer.model_dump_json().encode()
 
 
 def load_assertions(path: Path) -> list[tuple[int, AssertionSettings]]:

@@ -11,12 +11,17 @@ import hashlib
 import json
 import os
 import sys
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from heapq import merge
+from itertools import compress, repeat
+from operator import eq, itemgetter
 from pathlib import Path
 from typing import Final
 
+from edge_proxy.compiled_files import remove_old
 from edge_proxy.inventory.compiled import (
     BuildProblem,
     BuildRequest,
@@ -24,13 +29,12 @@ from edge_proxy.inventory.compiled import (
     InlineRange,
     index_path,
     map_index,
-    remove_old_indexes,
     write_index,
 )
 from edge_proxy.inventory.overlay import describe_range
 from edge_proxy.inventory.rights import FOREVER, InventoryError
 from edge_proxy.inventory.store import Inventory, Reading
-from edge_proxy.numbers.index_file import LAYOUT, pack_index
+from edge_proxy.numbers.index_file import LAYOUT, Batch, pack_columns
 
 MAX_PROBLEMS: Final = 100
 
@@ -52,7 +56,7 @@ def build(request: BuildRequest) -> BuildResult:
         unknown = Counter[int]()
         inline = sorted((one.first, one.last, one.owner) for one in request.inline)
         if not problems:
-            packed = pack_index(_interleaved(_owned(reading, owners, unknown), inline), path.stem.rpartition("-")[2])
+            packed = pack_columns(_interleaved(_owned(reading, owners, unknown), inline), path.stem.rpartition("-")[2])
         else:
             for _ in _owned(reading, owners, unknown):
                 pass
@@ -61,7 +65,7 @@ def build(request: BuildRequest) -> BuildResult:
             return BuildResult(problems=problems[:MAX_PROBLEMS])
     write_index(path, packed)
     map_index(path).verify_order()
-    remove_old_indexes(path.parent, path)
+    remove_old(path, "numbers-*.idx")
     return BuildResult(str(path), next_change_at, is_new=True)
 
 
@@ -108,29 +112,33 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _owned(reading: Reading, owners: dict[int, int], unknown: Counter[int]) -> Iterator[tuple[int, int, int]]:
-    for first, last, holding, _ in reading.ranges():
-        owner = owners[holding]
-        if owner >= 0:
-            yield first, last, owner
-        elif owner == _UNKNOWN:
+def _owned(reading: Reading, owners: dict[int, int], unknown: Counter[int]) -> Iterator[Batch]:
+    """What is owned now. Numbers of customers that are not known are counted, by holding, and left out."""
+    for firsts, lasts, holdings in reading.columns():
+        who = list(map(owners.__getitem__, holdings))
+        if min(who) >= 0:
+            yield firsts, lasts, who
+            continue
+        for first, last, holding in compress(zip(firsts, lasts, holdings, strict=True), map(eq, who, repeat(_UNKNOWN))):
             unknown[holding] += last - first + 1
+        held = [owner >= 0 for owner in who]
+        yield list(compress(firsts, held)), list(compress(lasts, held)), list(compress(who, held))
 
 
-def _interleaved(
-    many: Iterable[tuple[int, int, int]], few: Iterable[tuple[int, int, int]]
-) -> Iterator[tuple[int, int, int]]:
-    """Two sorted streams as one."""
-    waiting = iter(few)
-    ahead = next(waiting, None)
-    for one in many:
-        while ahead is not None and ahead[0] < one[0]:
-            yield ahead
-            ahead = next(waiting, None)
-        yield one
-    while ahead is not None:
-        yield ahead
-        ahead = next(waiting, None)
+def _interleaved(many: Iterable[Batch], few: Sequence[tuple[int, int, int]]) -> Iterator[Batch]:
+    """Sorted batches of ranges with some sorted ranges more between them, in order."""
+    at = 0
+    for batch in many:
+        up_to = bisect_right(few, batch[0][-1], at, key=itemgetter(0)) if batch[0] else at
+        if up_to == at:
+            yield batch
+            continue
+        firsts, lasts, owners = map(list, zip(*merge(few[at:up_to], zip(*batch, strict=True)), strict=True))
+        yield firsts, lasts, owners
+        at = up_to
+    if few[at:]:
+        firsts, lasts, owners = map(list, zip(*few[at:], strict=True))
+        yield firsts, lasts, owners
 
 
 def _conflicts(reading: Reading, request: BuildRequest) -> list[BuildProblem]:

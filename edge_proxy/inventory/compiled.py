@@ -7,23 +7,15 @@ Nothing here reads the database or decides what goes into the file.
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edge_proxy.compiled_files import ask, map_whole, write_whole
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.index_file import IndexFileError, MappedOwnershipIndex, PackedIndex, read_index
 
 BUILDER: Final = "edge_proxy.inventory.build"
-KEPT: Final = 3
-"""Index files that stay in the directory: the one in use, and those that a worker may still be about to map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,64 +65,31 @@ def index_path(directory: Path, version: str) -> Path:
 
 
 def write_index(path: Path, packed: PackedIndex) -> None:
-    """Write beside, flush to the disk, rename: a reader sees the whole file or none. Raises InventoryError."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
+    """A reader sees the whole file or none. Raises InventoryError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            for part in packed.parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_whole(path, packed.parts)
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
         raise InventoryError(f"cannot write {path}: {error.strerror or error}; make room or grant access") from error
 
 
 def map_index(path: Path) -> MappedOwnershipIndex:
     """Map a file and check it. Raises InventoryError when it cannot be read or is no whole index."""
     try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return read_index(memoryview(mapped))
+        return read_index(map_whole(path))
     except (OSError, ValueError) as error:  # an empty file cannot be mapped: ValueError
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         advice = "; delete it to have it made again" if isinstance(error, IndexFileError) else ""
         raise InventoryError(f"cannot use {path}: {text}{advice}") from error
 
 
-def remove_old_indexes(directory: Path, current: Path) -> None:
-    """Keep the newest few. A file that is mapped somewhere lives on there until it is let go."""
-
-    def age(path: Path) -> float:
-        with suppress(OSError):
-            return -path.stat().st_mtime
-        return 0.0
-
-    others = sorted((path for path in directory.glob("numbers-*.idx") if path != current), key=age)
-    for path in others[KEPT - 1 :]:
-        with suppress(OSError):
-            path.unlink()
-
-
 def compile_apart(request: BuildRequest) -> BuildResult:
     """Have the index made by a process of its own, and wait for it. Raises InventoryError when that fails."""
-    command: Sequence[str] = (sys.executable, "-m", BUILDER)
-    # What is run is this program; what it is to do, a password perhaps, goes by a pipe and shows in no process list.
-    done = subprocess.run(command, input=json.dumps(asdict(request)), capture_output=True, text=True, check=False)  # noqa: S603
     try:
-        answer = json.loads(done.stdout)
+        answer = ask(BUILDER, asdict(request))
         if "error" in answer:
             raise InventoryError(answer["error"])
         problems = [BuildProblem(**problem) for problem in answer.pop("problems")]
         return BuildResult(**answer, problems=problems)
     except (ValueError, TypeError, KeyError) as error:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise InventoryError(f"cannot compile the inventory: {last}") from error
+        raise InventoryError(f"cannot compile the inventory: {error}") from error

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import sub
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import E164
@@ -192,11 +193,10 @@ def plan_change(
     if met.stored is None and all(combination.of(NOBODY, new) == new != NOBODY for new in set(rows.holdings)):
         # Nothing is there yet: the rows are the plan.
         plan.put_in = Ranges(rows.firsts, rows.lasts, rows.holdings)
-        spans = Counter[int]()
-        for first, last, holding in plan.put_in if rows.firsts != rows.lasts else ():
-            spans[holding] += last - first
-        for holding, count in Counter(rows.holdings).items():
-            plan.moved[NOBODY, holding] = count + spans[holding]
+        for (holding, span), count in Counter(
+            zip(rows.holdings, map(sub, rows.lasts, rows.firsts), strict=True)
+        ).items():
+            plan.moved[NOBODY, holding] += count * (span + 1)
         compared(len(rows))
         return plan
     segments = iter(rows)

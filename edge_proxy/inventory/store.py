@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, repeat
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, insert, select, text, update
 
@@ -55,6 +55,10 @@ class ChangeRefusedError(InventoryError):
         self.problems: list[Problem] = sorted(problems.told, key=lambda problem: problem.line)
         self.left_out = problems.count - len(problems.told)
         self.are_conflicts_only = problems.conflicts == problems.count
+
+
+Columns: TypeAlias = tuple[list[int], list[int], list[int]]
+"""Stored ranges: first numbers, last numbers, holdings."""
 
 
 class Author(NamedTuple):
@@ -264,7 +268,7 @@ class Inventory:
             yield Reading(
                 revision=f"{known}:{last}",
                 holdings={number: holdings[number] for number in holdings if number},
-                ranges=partial(_all, connection),
+                columns=partial(_columns, connection),
                 touching=partial(_touching, connection),
             )
 
@@ -292,8 +296,8 @@ class Reading(NamedTuple):
     revision: str
     """Different whenever the inventory is."""
     holdings: dict[int, Holding]
-    ranges: Callable[[], Iterator[Stored]]
-    """All ranges, sorted and disjoint."""
+    columns: Callable[[], Iterator[Columns]]
+    """All ranges, sorted and disjoint, many at a time."""
     touching: Callable[[int, int], Iterator[Stored]]
     """Those that hold a number from first to last."""
 
@@ -476,6 +480,26 @@ def _stored(
 ) -> Iterator[Stored]:
     for batch in connection.execute(query, given, execution_options={"yield_per": _BATCH}).partitions():
         yield from map(_as_stored, batch)
+
+
+def _columns(connection: Connection) -> Iterator[Columns]:
+    """Past the layer that would make an object of every row, where the driver is ours."""
+    columns = schema.ranges.c
+    query = select(columns.first, columns.last, columns.holding).order_by(columns.first)
+    if connection.dialect.name == "postgresql":
+        for batch in connection.execute(query, execution_options={"yield_per": _BATCH}).partitions():
+            yield _as_columns(batch)
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - the transaction is open
+    cursor = driver.execute(str(query))
+    while rows := cursor.fetchmany(_BATCH):
+        yield _as_columns(rows)
+
+
+def _as_columns(rows: Sequence[Sequence[int]]) -> Columns:
+    firsts, lasts, holdings = map(list, zip(*rows, strict=True))
+    return firsts, lasts, holdings
 
 
 def _load_holdings(connection: Connection) -> Holdings:

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from functools import lru_cache
 from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,9 +25,15 @@ _LOW_64: Final = 2**64 - 1
 _VALUE_MAX: Final = 2**31 - 1
 _MAPPED_PREFIX: Final = 0xFFFF  # ::ffff:0:0/96, as the address shifted right by 32 bits
 _TEXT_SHOWN: Final = 60
+_LARGE: Final = 1 << 16
+"""Pieces from which on a directory, of as many entries, pays."""
 
 # Canonical octets only. A dict is faster than int() and refuses what int() lets through: "+1", "1_0", "٣", "010".
 _OCTET: Final = {str(value): value for value in range(256)}
+
+
+Column: TypeAlias = "array[int] | memoryview[int]"
+"""Numbers of one width: in memory of our own, or a view of somebody else's."""
 
 
 class RangeMap:
@@ -38,22 +44,28 @@ class RangeMap:
     An IPv6 start is two 64-bit columns: exact for any /128, and no Python object per range.
     """
 
-    __slots__ = ("_high6", "_low6", "_starts4", "_values4", "_values6")
+    __slots__ = ("_high6", "_low6", "_starts4", "_tops4", "_values4", "_values6")
 
     def __init__(
         self,
-        starts4: array[int],
-        values4: array[int],
-        high6: array[int],
-        low6: array[int],
-        values6: array[int],
+        starts4: Column,
+        values4: Column,
+        high6: Column,
+        low6: Column,
+        values6: Column,
+        tops4: Column,
     ) -> None:
-        """Use `RangeMap.build`: the columns must already be sorted, disjoint and start at 0."""
+        """Use `RangeMap.build`: the columns must already be sorted, disjoint and start at 0.
+
+        `tops4` says for each upper half of an IPv4 address how many pieces begin below it, and how many there are:
+        a search among a million looks at a few. It may be empty.
+        """
         self._starts4 = starts4
         self._values4 = values4
         self._high6 = high6
         self._low6 = low6
         self._values6 = values6
+        self._tops4 = tops4
 
     @classmethod
     def build(cls, entries: Iterable[tuple[int, int, int, int]]) -> RangeMap:
@@ -97,7 +109,7 @@ class RangeMap:
             low6.append(start & _LOW_64)
             values6.append(value)
         # A slice copy gives back what append() reserved ahead.
-        return cls(starts4[:], values4[:], high6[:], low6[:], values6[:])
+        return cls(starts4[:], values4[:], high6[:], low6[:], values6[:], _tops(starts4))
 
     def find(self, host: str) -> int:
         """The value for an address in canonical text, -1 where there is none or where `host` is no address.
@@ -114,11 +126,15 @@ class RangeMap:
             number = _OCTET[a] << 24 | _OCTET[b] << 16 | _OCTET[c] << 8 | _OCTET[d]
         except (ValueError, KeyError):
             return NOT_FOUND
-        return self._values4[bisect_right(self._starts4, number) - 1]
+        return self.find_v4(number)
 
     def find_v4(self, number: int) -> int:
         """The value for an IPv4 address given as a number, 0 to 2**32-1 (not checked)."""
-        return self._values4[bisect_right(self._starts4, number) - 1]
+        tops = self._tops4
+        if not tops:
+            return self._values4[bisect_right(self._starts4, number) - 1]
+        top = number >> 16
+        return self._values4[bisect_right(self._starts4, number, tops[top], tops[top + 1]) - 1]
 
     def find_v6(self, number: int) -> int:
         """The value for an IPv6 address given as a number, 0 to 2**128-1 (not checked)."""
@@ -131,10 +147,20 @@ class RangeMap:
         return self._values6[bisect_right(self._low6, number & _LOW_64, begin, end) - 1]
 
     @property
+    def columns(self) -> tuple[Column, Column, Column, Column, Column, Column]:
+        """As the constructor takes them: of 4, 4, 8, 8, 4 and 4 bytes an entry, the values signed."""
+        return self._starts4, self._values4, self._high6, self._low6, self._values6, self._tops4
+
+    def renumbered(self, values: Sequence[int]) -> RangeMap:
+        """The same ranges with `values[v]` in the place of every value v; no two may become the same."""
+        to = [*values, NOT_FOUND]  # the last is found at -1
+        values4, values6 = (array("i", map(to.__getitem__, column)) for column in (self._values4, self._values6))
+        return RangeMap(self._starts4, values4, self._high6, self._low6, values6, self._tops4)
+
+    @property
     def size_bytes(self) -> int:
         """What the columns take in memory."""
-        columns = (self._starts4, self._values4, self._high6, self._low6, self._values6)
-        return sum(len(column) * column.itemsize for column in columns)
+        return 8 * len(self._starts4) + 20 * len(self._high6) + 4 * len(self._tops4)
 
 
 def parse_address(text: str) -> tuple[int, int]:
@@ -186,6 +212,13 @@ def _ipv6_number(host: str) -> int:
         return int(IPv6Address(host.partition("%")[0]))
     except ValueError:
         return -1
+
+
+def _tops(starts4: array[int]) -> array[int]:
+    """Of a large map; a small one is searched faster without."""
+    if len(starts4) < _LARGE:
+        return array("I")
+    return array("I", [bisect_left(starts4, top << 16) for top in range(1 << 16)] + [len(starts4)])
 
 
 def _disjoint_pieces(

@@ -8,11 +8,13 @@ Takes lines, never a file; the origin AS only, never the path to it.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from edge_proxy.addr import UNKNOWN_ASN, Asn
 from edge_proxy.errors import ConfigError
-from edge_proxy.traffic.address_ranges import NOT_FOUND, RangeMap, parse_address, parse_prefix
+from edge_proxy.traffic.address_ranges import NOT_FOUND, Column, RangeMap, parse_address, parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,20 +73,24 @@ _SPECIAL_RANGES: Final = RangeMap.build(
 class AsnTable:
     """The origin AS of an address, and the name of an AS. Immutable; build it with `from_lines`."""
 
-    __slots__ = ("_asns", "_map", "_names", "_ranges")
+    __slots__ = ("_asns", "_count", "_map", "_name_ends", "_names", "_ranges")
 
-    def __init__(self, ranges: int, range_map: RangeMap, asns: list[Asn], names: dict[Asn, str]) -> None:
-        """`range_map` gives an index into `asns`; see `from_lines`."""
+    def __init__(
+        self, ranges: int, range_map: RangeMap, asns: Column, name_ends: Column, names: memoryview[int]
+    ) -> None:
+        """`range_map` gives an index into `asns`, which rise, but for the last: that is `UNKNOWN_ASN`, for index -1,
+        the map's "not found". The names stand one after another, in UTF-8, and end where `name_ends` says."""
         self._ranges = ranges
         self._map = range_map
-        # One entry more at the end: index -1, the map's "not found", reads it.
-        self._asns = [*asns, UNKNOWN_ASN]
+        self._asns = asns
+        self._count = len(asns) - 1
+        self._name_ends = name_ends
         self._names = names
 
     @classmethod
     def empty(cls) -> AsnTable:
         """A table that knows no address: for a configuration without one."""
-        return cls(0, RangeMap.build(()), [], {})
+        return cls(0, RangeMap.build(()), array("I", [UNKNOWN_ASN]), array("I"), memoryview(b""))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str], source: str) -> AsnTable:
@@ -97,9 +103,25 @@ class AsnTable:
         range_map = RangeMap.build(reading.entries(lines))
         if not reading.names:
             raise ConfigError("the ASN table is empty: it needs at least one range with an AS number", path=source)
+        asns = sorted(reading.indexes)
+        places = array("i", bytes(4 * len(asns)))
+        name_ends, names = array("I"), bytearray()
+        for place, asn in enumerate(asns):
+            places[reading.indexes[asn]] = place
+            names += reading.names.get(asn, "").encode()
+            name_ends.append(len(names))
         return cls(
-            reading.ranges, range_map, list(reading.indexes), {asn: name for asn, name in reading.names.items() if name}
+            reading.ranges,
+            range_map.renumbered(places),
+            array("I", [*asns, UNKNOWN_ASN]),
+            name_ends,
+            memoryview(bytes(names)),
         )
+
+    @property
+    def columns(self) -> tuple[RangeMap, Column, Column, memoryview[int]]:
+        """As the constructor takes them: two columns of 4 bytes an entry, and the names."""
+        return self._map, self._asns, self._name_ends, self._names
 
     @property
     def ranges(self) -> int:
@@ -113,11 +135,14 @@ class AsnTable:
 
     def asn_of(self, host: str) -> Asn:
         """The origin AS of an address in canonical text; 0 where the table has none or `host` is no address."""
-        return self._asns[self._map.find(host)]
+        return Asn(self._asns[self._map.find(host)])
 
     def name_of(self, asn: Asn) -> str:
         """The description of an AS, printable and at most 64 characters; "" where the table has none."""
-        return self._names.get(asn, "")
+        at = bisect_left(self._asns, asn, 0, self._count)
+        if at == self._count or self._asns[at] != asn:
+            return ""
+        return bytes(self._names[self._name_ends[at - 1] if at else 0 : self._name_ends[at]]).decode()
 
     def describe(self, host: str) -> tuple[Asn, str]:
         """The ASN and the words for it: "AS64496", or "private", "bogon" or "unknown" beside ASN 0.

@@ -14,6 +14,7 @@ from edge_proxy.config import (
     dump,
     load_settings,
     parse_settings,
+    version_parts,
 )
 from edge_proxy.config.wording import _model_in
 
@@ -76,3 +77,16 @@ def test_default_file_shows_the_defaults() -> None:
         del bare[section]
     again = parse_settings(yaml.safe_dump(bare).encode(), "bare")
     assert again == settings
+
+
+def test_settings_are_told_apart_by_their_parts() -> None:
+    """The version of a snapshot comes from them: any value that differs shows, in the customers and beside them."""
+    document = yaml.safe_load(DEFAULT.read_text())
+    before = list(version_parts(parse_settings(yaml.safe_dump(document).encode(), "one")))
+    assert before == list(version_parts(parse_settings(yaml.safe_dump(document).encode(), "other")))
+    document["customers"][1]["mode"] = "monitor"
+    customer = list(version_parts(parse_settings(yaml.safe_dump(document).encode(), "one")))
+    document["node"] = "elsewhere"
+    node = list(version_parts(parse_settings(yaml.safe_dump(document).encode(), "one")))
+    assert [old != new for old, new in zip(before, customer, strict=True)].index(True) == 2
+    assert (before[0] != node[0], customer[1:] == node[1:]) == (True, True)

@@ -13,6 +13,7 @@ import yaml
 
 from edge_proxy.addr import E164, Wall
 from edge_proxy.compile import compile_snapshot
+from edge_proxy.compiled_files import KEPT
 from edge_proxy.config import ConfigErrors, Settings, parse_settings
 from edge_proxy.inventory import compiled
 from edge_proxy.inventory.build import build
@@ -149,7 +150,7 @@ def test_old_files_go_and_mapped_ones_live_on(tmp_path: Path) -> None:
     for step in range(1, 6):
         fill(tmp_path, f"number,customer\n+{BASE + step},acme\n")
         build(request(tmp_path))
-    assert len(list(tmp_path.glob("*.idx"))) == compiled.KEPT
+    assert len(list(tmp_path.glob("*.idx"))) == KEPT
     assert [mapped.owner_of(E164(BASE + step)) for step in (0, 1)] == [ACME, -1]
 
 
