@@ -31,9 +31,6 @@ GROUP: Final = "edge_proxy_engine"
 FLOORS: Final = ("sip", "transaction", "numbers", "traffic", "policy", "routing", "pipeline")
 """The packages that are compiled, with addr.py beneath them."""
 
-INTERPRETED: Final = frozenset({"numbers/e164.py"})
-"""What stays Python: e164 writes its own slots, which mypyc does not offer."""
-
 SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 BUILT: Final = PACKAGE / "_engine" / SUFFIX.removesuffix(".so").strip(".")
 
@@ -55,7 +52,7 @@ def sources() -> list[Path]:
 
 def is_compiled(source: Path) -> bool:
     """Whether this one of `sources` becomes machine code; errors stay classes that others can derive from."""
-    return source.name not in ("__init__.py", "errors.py") and source.as_posix() not in INTERPRETED
+    return source.name not in ("__init__.py", "errors.py")
 
 
 def digest(source: Path) -> str:

@@ -33,7 +33,7 @@ from edge_proxy.pipeline.steering import Steering, owner_of
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
-from edge_proxy.sip.uri import parse_uri
+from edge_proxy.sip.uri import forget_uris
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
@@ -321,7 +321,7 @@ class Worker:
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, let the system have what it needed."""
-        relief = MemoryRelief([parse_uri.cache_clear, forget_senders])
+        relief = MemoryRelief([forget_uris, forget_senders])
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)
             layer = self.pipeline.layer

@@ -7,6 +7,7 @@ ValueError says what would be right. Names are checked for shape (RFC 1123 §2.1
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
 
@@ -70,7 +71,7 @@ def parse_target(text: str) -> Uri:
     numeric = _canonical(uri.host)
     if numeric is not None and is_wildcard(numeric):
         raise ValueError(f"{quote(text)} is no address to send to; {example}")
-    return uri._replace(host=numeric or _checked_name(uri.host))
+    return replace(uri, host=numeric or _checked_name(uri.host))
 
 
 def numeric_prefix(target: str) -> str | None:

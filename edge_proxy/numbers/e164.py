@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from types import MemberDescriptorType
-from typing import Final, cast
+from typing import Final
 
 from edge_proxy.addr import E164
 from edge_proxy.numbers.country import CODE_LENGTH, NANP, NUMBERS_BEGIN_WITH_ZERO
@@ -28,10 +27,10 @@ MIN_DIGITS: Final = 7
 MAX_TEXT: Final = 40
 """Longest text in characters that is looked at: 15 digits, prefixes and generous separators are far below."""
 
-_SHORT_CODE_DIGITS = 6
-_EXTENSION_DIGITS = 4
-_NANP_DIGITS = 11
-_MAX_INTERNATIONAL_PREFIXES = 128
+_SHORT_CODE_DIGITS: Final = 6
+_EXTENSION_DIGITS: Final = 4
+_NANP_DIGITS: Final = 11
+_MAX_INTERNATIONAL_PREFIXES: Final = 128
 _ASCII_DIGITS = frozenset("0123456789")
 _SERVICE_CHARACTERS = frozenset("0123456789*#")
 _DROP_SEPARATORS = str.maketrans("", "", "-.() ")
@@ -69,29 +68,26 @@ class ReadingRule(StrEnum):
     """Enough digits, but no form of the plan fits them."""
 
 
-_GLOBAL = ReadingRule.GLOBAL
-_NATIONAL = ReadingRule.NATIONAL
-_COUNTRY_CODE = ReadingRule.COUNTRY_CODE
+_GLOBAL: Final = ReadingRule.GLOBAL
+_NATIONAL: Final = ReadingRule.NATIONAL
+_COUNTRY_CODE: Final = ReadingRule.COUNTRY_CODE
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Reading:
-    """What was read: `raw` as received (cut after `MAX_TEXT` characters), the rule, and the number if there is one."""
+    """What was read: `raw` as received (cut after `MAX_TEXT` characters), the rule, and the number if there is one.
+
+    Nobody changes one that is made. That is not enforced: a frozen one takes several times as long to make.
+    """
 
     raw: str
     rule: ReadingRule
     number: E164 | None
 
     def __init__(self, raw: str, rule: ReadingRule, number: E164 | None) -> None:
-        # The generated __init__ of a frozen class costs 0.6 us, more than the reading itself; this one half of it.
-        _set_raw(self, raw)
-        _set_rule(self, rule)
-        _set_number(self, number)
-
-
-_set_raw = cast(MemberDescriptorType, Reading.__dict__["raw"]).__set__
-_set_rule = cast(MemberDescriptorType, Reading.__dict__["rule"]).__set__
-_set_number = cast(MemberDescriptorType, Reading.__dict__["number"]).__set__
+        self.raw = raw
+        self.rule = rule
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +165,19 @@ def read_number(text: str, plan: DialPlan | None) -> Reading:
     """
     size = len(text)
     if size <= MAX_TEXT and text.isascii():
-        if text.isdigit():
+        if text[:1] == "+":
+            digits = text[1:]
+            if digits.isdigit():
+                if size == _NANP_DIGITS + 1 and digits[0] == "1":
+                    return Reading(text, _GLOBAL, E164(int(digits)))
+                return _read_global(text, digits, _GLOBAL)
+        elif text.isdigit():
             if plan is not None and plan.country_code == NANP:
                 if size == _NANP_DIGITS and text[0] == "1":
                     return Reading(text, _COUNTRY_CODE, E164(int(text)))
                 if size == _NANP_DIGITS - 1 and text[0] >= "2":
                     return Reading(text, _NATIONAL, E164(10_000_000_000 + int(text)))
             return _read_bare(text, text, plan)
-        if text[:1] == "+":
-            digits = text[1:]
-            if digits.isdigit():
-                return _read_global(text, digits, _GLOBAL)
     return _read_written(text, plan)
 
 

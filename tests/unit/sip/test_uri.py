@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.sip.uri import Uri, parse_uri
+from edge_proxy.sip.uri import Uri, forget_uris, parse_uri
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,10 @@ def test_worst_uris_are_read_in_bounded_time(piece: bytes) -> None:
 
 def test_memory_for_uris_is_bounded() -> None:
     """A peer that sends long URIs, each another one, does not fill our memory with them."""
-    for number in range(5000):
-        parse_uri(b"sip:%d@h" % number)
-    assert parse_uri.cache_info().currsize <= 1024
+    texts = [b"sip:%d@h" % number for number in range(5000)]
+    uris = [parse_uri(text) for text in texts]
+    assert sum(parse_uri(text) is uri for text, uri in zip(texts, uris, strict=True)) <= 1024
+    assert parse_uri(texts[-1]) is parse_uri(texts[-1])
+    before = parse_uri(texts[-1])
+    forget_uris()
+    assert parse_uri(texts[-1]) is not before
