@@ -106,8 +106,8 @@ def _unjudged(message: Message, customer: Customer, egress: Listener, book: Rule
     asserts = b""
     keeps = False
     if message.first[grammar.P_ASSERTED_IDENTITY] >= 0 and policy.asserted is not AssertedIdentity.STRIP:
-        claims, has_excess = listed_claims(message, grammar.P_ASSERTED_IDENTITY, customer.plan)
-        if not has_excess and all(book.owner(claim.number) is customer for claim in claims):
+        claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, customer.plan)
+        if not claims.has_excess and all(book.owner(claim.number) is customer for claim in claims.read):
             keeps = policy.asserted is AssertedIdentity.KEEP
             asserts = b"" if keeps else _main_number(customer, egress)
     return with_identity(message, is_trusted=policy.is_trusted, keeps=keeps, asserts=asserts)

@@ -7,7 +7,9 @@ bounded by `MAX_CLAIMS` and by the length of a header line.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import re
+from dataclasses import dataclass
+from typing import Final
 
 from edge_proxy.addr import E164
 from edge_proxy.errors import RemoteProtocolError
@@ -23,19 +25,27 @@ MAX_CLAIMS: Final = 16
 _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
 _NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
+_COMMON: Final = re.compile(rb"""(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
+"""What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
 
 
-class Claim(NamedTuple):
+@dataclass(slots=True, init=False)
+class Claim:
     """One identity that a message claims. `uri` is None when it could not be read."""
 
     header: str
     text: str
     uri: Uri | None
     reading: Reading | None
+    number: E164 | None
+    """Of the reading."""
 
-    @property
-    def number(self) -> E164 | None:
-        return None if self.reading is None else self.reading.number
+    def __init__(self, header: str, text: str, uri: Uri | None, reading: Reading | None) -> None:
+        self.header = header
+        self.text = text
+        self.uri = uri
+        self.reading = reading
+        self.number = None if reading is None else reading.number
 
     @property
     def user(self) -> str:
@@ -51,11 +61,14 @@ class Claim(NamedTuple):
         return uri.host.endswith(".invalid") or uri.user.lower() in _ANONYMOUS_USERS
 
 
-class Claims(NamedTuple):
+class Claims:
     """The claims of one header: those that were read, and whether there are more."""
 
-    read: tuple[Claim, ...]
-    has_excess: bool
+    __slots__ = ("has_excess", "read")
+
+    def __init__(self, read: tuple[Claim, ...], has_excess: bool) -> None:
+        self.read = read
+        self.has_excess = has_excess
 
 
 NO_CLAIMS: Final = Claims((), False)
@@ -65,20 +78,20 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
-def listed_claims(message: Message, kind: int, plan: DialPlan | None) -> Claims:
-    """Every value of every line of a header that lists addresses."""
+def listed_claims(message: Message, kind: int, plan: DialPlan | None, beside: Claim | None = None) -> Claims:
+    """Every value of every line of a header that lists addresses. `beside` names, very often, the same URI."""
     pieces, has_excess = pieces_of(message, kind)
     header = grammar.HEADER_NAMES[kind]
-    return Claims(tuple([read_claim(piece, header, plan) for piece in pieces]), has_excess)
+    return Claims(tuple([read_claim(piece, header, plan, beside) for piece in pieces]), has_excess)
 
 
-def asserted_claims(message: Message, plan: DialPlan | None) -> Claims:
-    """P-Asserted-Identity. URIs of a scheme that it cannot have do not count (RFC 5876 §4.5).
+def asserted_claims(message: Message, plan: DialPlan | None, beside: Claim) -> Claims:
+    """P-Asserted-Identity, beside From. URIs of a scheme that it cannot have do not count (RFC 5876 §4.5).
 
     A second URI of a scheme does not count there either, but does here: it leaves with no message (see
     routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
     """
-    claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan)
+    claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan, beside)
     for one in claims.read:
         if one.uri is not None and one.uri.scheme not in _IDENTITY_SCHEMES:
             counted = (claim for claim in claims.read if claim.uri is None or claim.uri.scheme in _IDENTITY_SCHEMES)
@@ -103,6 +116,9 @@ def privacy_of(message: Message) -> frozenset[bytes]:
 
 def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
     """The values of all lines of a header, at most `MAX_CLAIMS`, and whether there are more."""
+    first = message.value(kind)
+    if first is not None and b"," not in first and message.kinds.count(kind) == 1:
+        return [first], False
     pieces: list[bytes] = []
     for value in message.values(kind):
         pieces.extend(split_list(value))
@@ -111,15 +127,20 @@ def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
     return pieces, False
 
 
-def read_claim(value: bytes, header: str, plan: DialPlan | None) -> Claim:
-    """One address of a header as what it claims; one that cannot be read is a claim of no number."""
+def read_claim(value: bytes, header: str, plan: DialPlan | None, beside: Claim | None = None) -> Claim:
+    """One address of a header as what it claims; one that cannot be read is a claim of no number.
+
+    `beside` was read by the same plan: of the same URI nothing is read again.
+    """
     try:
-        address = parse_name_addr(value, header)
-        uri = parse_uri(address.uri)
+        common = _COMMON.match(value)
+        uri_text = parse_name_addr(value, header).uri if common is None else common[1]
+        uri = parse_uri(uri_text)
     except RemoteProtocolError:
         return Claim(header, value[:512].decode("utf-8", "replace"), None, None)
-    text = address.uri[:512].decode("utf-8", "replace")
-    return Claim(header, text, uri, read_number(uri.user, plan))
+    if beside is not None and uri is beside.uri:
+        return Claim(header, beside.text, uri, beside.reading)
+    return Claim(header, uri_text[:512].decode("utf-8", "replace"), uri, read_number(uri.user, plan))
 
 
 def _is_about_the_called(value: bytes) -> bool:

@@ -69,8 +69,9 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     first = message.first
     asserted = preferred = remote_party = diverters = history = NO_CLAIMS
     passports = NO_PASSPORTS
+    caller = from_claim(message, plan)
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:
-        asserted = asserted_claims(message, plan)
+        asserted = asserted_claims(message, plan, caller)
     if first[grammar.P_PREFERRED_IDENTITY] >= 0:
         preferred = listed_claims(message, grammar.P_PREFERRED_IDENTITY, plan)
     if first[grammar.REMOTE_PARTY_ID] >= 0:
@@ -90,7 +91,7 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         cseq=message.cseq,
         request_uri=request_uri,
         request_uri_text=message.uri.decode("utf-8", "replace")[:512],
-        from_claim=from_claim(message, plan),
+        from_claim=caller,
         asserted=asserted.read,
         preferred=preferred.read,
         remote_party=remote_party.read,
