@@ -31,6 +31,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address, Side, Transport
+from edge_proxy.admin.control import ControlServer, close_control_socket
+from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, Settings, load_settings, settings_error
@@ -42,8 +44,9 @@ from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_r
 from edge_proxy.transport.mesh import open_pair
 from edge_proxy.transport.reuseport import open_group, steer
 from edge_proxy.transport.shared_limits import LimitTables
+from edge_proxy.transport.shared_sources import SourceTables
 from edge_proxy.transport.stream import open_stream_socket
-from edge_proxy.worker import Place, Worker, load_secret, run_worker
+from edge_proxy.worker import Place, Worker, load_secret, open_control, run_worker
 
 _EXIT_BAD_INPUT: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
@@ -144,6 +147,7 @@ class Supervisor:
                 self._turn()
         finally:
             self._kill_all()
+            close_control_socket(self._control, self._settings.data_dir)
 
     def _open(self) -> None:
         """Bind all that workers share; all that fail are told at once, each at its line."""
@@ -183,6 +187,8 @@ class Supervisor:
                 self._log.warning("the kernel does not steer by Call-ID; workers hand over what is not theirs")
         self._board = Board(memoryview(mmap.mmap(-1, Board.size(count))), count)
         self._limits = LimitTables(count)
+        self._sources = SourceTables(self._limits.lock)
+        self._control = open_control(settings)
         for number in range(count):
             inbox, outbox = open_pair()
             self._outboxes.append(outbox)
@@ -228,7 +234,7 @@ class Supervisor:
 
     def _close_but(self, keep: Sequence[int]) -> None:
         self._selector.close()
-        ours = [self._wake, self._wake_up, self._telemetry]
+        ours = [self._wake, self._wake_up, self._telemetry, self._control]
         for group in self._groups.values():
             ours += group
         for child in self._children:
@@ -240,17 +246,19 @@ class Supervisor:
                 one.close()
 
     def _start_front(self) -> None:
-        """The process that answers scrapes: threads and slow clients are its business, not ours."""
+        """The process that answers scrapes and operators: threads and slow clients are its business, not ours."""
         ports = [child.telemetry.getsockname()[1] for child in self._children]
 
         def serve() -> None:
             registry = CollectorRegistry()
             registry.register(AddedUpCollector([page_reader(port) for port in ports], self._board))
             TelemetryServer(self._telemetry, registry, lambda: self._board.all_ready).start()
+            sources = self._sources
+            ControlServer(self._control, Questions(sources.ignored, sources.lock, time.monotonic).answer).start()
             while True:
                 signal.pause()
 
-        self._front = self._fork(serve, [self._telemetry.fileno()])
+        self._front = self._fork(serve, [self._telemetry.fileno(), self._control.fileno()])
 
     def _start(self, child: _Child, first_names_s: float) -> None:
         pipe, words = os.pipe()
@@ -266,6 +274,7 @@ class Supervisor:
             on_reload=lambda version: _say(words, _RELOADED + version.encode() if version else _REFUSED),
             first_names_s=first_names_s,
             limits=self._limits,
+            sources=self._sources,
         )
 
         def serve() -> None:

@@ -20,6 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from edge_proxy import ENGINE
 from edge_proxy.addr import Address, Listener, Side, Transport
+from edge_proxy.admin.control import SOCKET_NAME, ControlServer, close_control_socket, open_control_socket
+from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
@@ -45,6 +47,7 @@ from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
 from edge_proxy.transport.shared_limits import LimitTables, WorkerLimits
+from edge_proxy.transport.shared_sources import SourceTables
 from edge_proxy.transport.stream import StreamPort, StreamSettings
 from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
@@ -79,6 +82,8 @@ class Place:
     first_names_s: float
     limits: LimitTables
     """What all workers have seen together."""
+    sources: SourceTables
+    """And of strangers."""
 
 
 class Worker:
@@ -165,6 +170,7 @@ class Worker:
         """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
         loop = asyncio.get_running_loop()
         telemetry: TelemetryServer | None = None
+        control: socket.socket | None = None
         try:
             self._journal.open()
             self._bind()
@@ -187,7 +193,10 @@ class Worker:
             self._driver.want_names = self.names.want
             self.state.snapshot_loaded_at = time.time()
             registry = build_registry(self)
-            if self._place is not None:
+            if self._place is None:
+                control = open_control(self.settings)
+                ControlServer(control, Questions(self._pipeline.scanners.ignored, None, time.monotonic).answer).start()
+            else:
                 self._join(self._place, self._pipeline, self._driver, secret, registry)
             listen = self.settings.telemetry.address if self._place is None else self._place.telemetry
             telemetry = TelemetryServer(listen, registry, lambda: self.state.is_ready)
@@ -223,6 +232,8 @@ class Worker:
         finally:
             if telemetry is not None:
                 telemetry.stop()
+            if control is not None:
+                close_control_socket(control, self.settings.data_dir)
             for port, _ in self._ports:
                 port.close()
             self._journal.close()
@@ -240,6 +251,8 @@ class Worker:
         registry.register(HandOverCollector(mesh))
         self._shared = WorkerLimits(place.limits, self._number)
         pipeline.decider.limiter.share(self._shared)
+        sources = place.sources
+        pipeline.scanners.share(sources.seen, sources.ignored, sources.vouched, sources.lock)
         pipeline.prober.owns = lambda call_id: owner_of(call_id, place.workers) == self._number
 
     def _bind(self) -> None:
@@ -471,6 +484,15 @@ def _start_telemetry(server: TelemetryServer, settings: Settings) -> Address:
         where = settings.telemetry.address
         text = f"cannot bind {where}: {error.strerror or error}; stop what uses it or choose another"
         raise ConfigErrors([settings_error(settings, "telemetry.listen", text)]) from error
+
+
+def open_control(settings: Settings) -> socket.socket:
+    """Where operators ask the running proxy. Raises ConfigErrors."""
+    try:
+        return open_control_socket(settings.data_dir)
+    except OSError as error:
+        text = f"cannot open {settings.data_dir}/{SOCKET_NAME}: {error.strerror or error}"
+        raise ConfigErrors([settings_error(settings, "data_dir", text)]) from error
 
 
 def load_secret(settings: Settings) -> bytes:

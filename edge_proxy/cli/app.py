@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from edge_proxy import __version__
-from edge_proxy.cli import evidence, numbers
+from edge_proxy.cli import evidence, numbers, scanners
 from edge_proxy.config import ConfigErrors
 from edge_proxy.errors import ConfigError, EdgeProxyError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(numbers.app, name="numbers")
+app.add_typer(scanners.app, name="scanners")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 

@@ -3,13 +3,12 @@
 Known peers are never asked about here, and an address that is a customer's or a trunk's is no scanner's, whichever side
 it sends to. Of a source that is ignored, calls for help still pass, all that belongs to a call that is up, and what
 bears a customer's right password, which ends it; the rest costs a look at its first line. For IPv6 a source is its /64,
-since whoever has one has all of it. Both tables are bounded: when one is full the oldest entry goes, and that is
-counted.
+since whoever has one has all of it. The tables are bounded: when one is full an entry goes, and that is counted. With
+several workers the tables are those of all (transport/shared_sources.py), so who is ignored by one is ignored by all.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
 from itertools import islice
 from typing import Final
 
@@ -18,6 +17,8 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.pipeline.counters import Cause, Disposition
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.pipeline.sources import Lock, SourceEntry, Sources, SourceTable, source_of
+from edge_proxy.policy.call_limits import ScannerLimits
 from edge_proxy.routing.dialog_token import DialogSigner
 from edge_proxy.routing.forward import OwnUris, preprocess_routes
 from edge_proxy.sip import grammar
@@ -33,6 +34,7 @@ VOUCHED_S: Final = 3600.0
 
 IGNORED: Final = (Disposition.DROPPED, Cause.SCANNER_IGNORED)
 
+_VOUCHED_AGAIN_S: Final = 60.0
 _MOST_CREDENTIALS: Final = 4
 
 _UNANSWERED: Final = (b"SIP/2.0 ", b"ACK ")
@@ -63,12 +65,11 @@ _LEADS_NOWHERE: Final = frozenset(
 
 
 class Scanners:
-    """The strangers of one worker; who is ignored stays so over reloads, unless the new data says otherwise."""
+    """The strangers that a worker meets; who is ignored stays so over reloads, unless the new data says otherwise."""
 
     __slots__ = (
-        "_ignored",
         "_limits",
-        "_most",
+        "_lock",
         "_own",
         "_plan",
         "_seen",
@@ -76,27 +77,34 @@ class Scanners:
         "_snapshot",
         "_targets",
         "_vouched",
-        "forgotten",
         "found",
+        "ignored",
     )
 
     def __init__(self, own: OwnUris, signer: DialogSigner, snapshot: Snapshot, most: int = MOST_SOURCES) -> None:
         self._own = own
         self._signer = signer
-        self._most = most
-        # How many led nowhere, since when; until when it is ignored, and its address; until when it is vouched for.
-        self._seen: dict[str, tuple[int, Monotonic]] = {}
-        self._ignored: dict[str, tuple[float, str]] = {}
-        self._vouched: dict[str, float] = {}
+        self._lock: Lock | None = None
+        # Sources that requests led nowhere from, that are ignored, and that a customer has logged in from.
+        self._seen: SourceTable = Sources(most)
+        self.ignored: SourceTable = Sources(most)
+        self._vouched: SourceTable = Sources(most)
         self._targets: frozenset[str] = frozenset()
         self.found = 0
         """Times that a source began to be ignored."""
-        self.forgotten = 0
-        """Sources that are no longer ignored, or counted, since the table was full."""
         self.use_snapshot(snapshot)
 
     def __len__(self) -> int:
-        return len(self._ignored)
+        return len(self.ignored)
+
+    @property
+    def forgotten(self) -> int:
+        """Sources that are no longer ignored, counted or vouched for, since a table was full."""
+        return self._seen.forgotten + self.ignored.forgotten + self._vouched.forgotten
+
+    def share(self, seen: SourceTable, ignored: SourceTable, vouched: SourceTable, lock: Lock) -> None:
+        """Keep all there from now on; others have the same tables and the same lock."""
+        self._seen, self.ignored, self._vouched, self._lock = seen, ignored, vouched, lock
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Nobody is ignored any longer who must never be, and nobody at all when the new data asks for none of it."""
@@ -104,28 +112,31 @@ class Scanners:
         self._plan: EmergencyPlan = snapshot.rulebook.fallback_emergency
         limits = self._limits = snapshot.scanners
         if limits is None:
-            self._seen.clear()
-            self._ignored.clear()
+            for table in (self._seen, self.ignored):
+                for entry in table.entries():
+                    self._remove(table, source_of(entry.host))
             return
-        for source in [one for one, (_, host) in self._ignored.items() if self._is_exempt(host)]:
-            del self._ignored[source]
+        for entry in self.ignored.entries():
+            if self._is_exempt(entry.host):
+                self._remove(self.ignored, source_of(entry.host))
 
     def use_targets(self, hosts: frozenset[str]) -> None:
         """Where calls are sent to: nobody there is a scanner either."""
         self._targets = hosts
-        for host in hosts:
-            self._ignored.pop(_source_of(host), None)
+        if len(self.ignored):
+            for host in hosts:
+                self._remove(self.ignored, source_of(host))
 
     def ignores(self, host: str, data: bytes, now: Monotonic) -> bool:
         """Whether a datagram of this stranger is to be dropped unread."""
-        if not self._ignored:
+        if not len(self.ignored):
             return False
-        source = _source_of(host)
-        entry = self._ignored.get(source)
+        source = source_of(host)
+        entry = self.ignored.get(source)
         if entry is None:
             return False
-        if now >= entry[0]:
-            del self._ignored[source]
+        if now >= entry.until:
+            self._remove(self.ignored, source)
             return False
         return not data.startswith(_UNANSWERED) and not self._may_matter(data) and not self._is_exempt(host)
 
@@ -134,30 +145,58 @@ class Scanners:
         limits = self._limits
         if limits is None or cause not in _LEADS_NOWHERE:
             return
-        source = _source_of(host)
-        if self._is_exempt(host) or self._vouched.get(source, now) > now:
+        if self._is_exempt(host):
             return
-        count, since = self._seen.pop(source, (0, now))
-        if now - since > limits.window_s:
-            count, since = 0, now
-        if count + 1 < limits.requests:
-            self._make_room(self._seen)
-            self._seen[source] = count + 1, since
-            return
-        self._drop_expired(now)
-        self._make_room(self._ignored)
-        self._ignored[source] = now + limits.ignore_s, host
-        self.found += 1
+        lock = self._lock
+        if lock is None:
+            self._count(host, limits, now)
+        else:
+            with lock:
+                self._count(host, limits, now)
 
     def vouch(self, host: str, now: Monotonic) -> None:
         """A customer without a fixed address proved who it is from here."""
-        source = _source_of(host)
-        self._seen.pop(source, None)
-        self._ignored.pop(source, None)
-        self._vouched.pop(source, None)
-        if len(self._vouched) >= self._most:
-            del self._vouched[next(iter(self._vouched))]
-        self._vouched[source] = now + VOUCHED_S
+        source = source_of(host)
+        before = self._vouched.get(source)
+        if before is not None and now < before.since + _VOUCHED_AGAIN_S and self.ignored.get(source) is None:
+            return
+        self._remove(self._seen, source)
+        self._remove(self.ignored, source)
+        entry = SourceEntry(host, 0, now, now + VOUCHED_S)
+        lock = self._lock
+        if lock is None:
+            self._vouched.put(source, entry, now)
+        else:
+            with lock:
+                self._vouched.put(source, entry, now)
+
+    def _count(self, host: str, limits: ScannerLimits, now: Monotonic) -> None:
+        source = source_of(host)
+        vouched = self._vouched.get(source)
+        if vouched is not None and vouched.until > now:
+            return
+        ignored = self.ignored.get(source)
+        if ignored is not None and ignored.until > now:
+            return  # another worker has just found it out
+        seen = self._seen.get(source)
+        if seen is None or now - seen.since > limits.window_s:
+            seen = SourceEntry(host, 0, now, now + limits.window_s)
+        if seen.requests + 1 < limits.requests:
+            self._seen.put(source, seen._replace(requests=seen.requests + 1), now)
+            return
+        self._seen.remove(source)
+        self.ignored.put(source, SourceEntry(host, seen.requests + 1, now, now + limits.ignore_s), now)
+        self.found += 1
+
+    def _remove(self, table: SourceTable, source: str) -> None:
+        if table.get(source) is None:
+            return
+        lock = self._lock
+        if lock is None:
+            table.remove(source)
+        else:
+            with lock:
+                table.remove(source)
 
     def _is_exempt(self, host: str) -> bool:
         """It is never to be ignored, or known: as the source of a customer or a trunk, or as where calls are sent."""
@@ -210,20 +249,3 @@ class Scanners:
 
     def _is_for_help(self, uri: Uri) -> bool:
         return is_emergency(uri.user, uri.scheme, self._plan)
-
-    def _drop_expired(self, now: Monotonic) -> None:
-        for source in [one for one, (until, _) in self._ignored.items() if until <= now]:
-            del self._ignored[source]
-
-    def _make_room(self, table: dict[str, tuple[int, Monotonic]] | dict[str, tuple[float, str]]) -> None:
-        if len(table) >= self._most:
-            del table[next(iter(table))]
-            self.forgotten += 1
-
-
-def _source_of(host: str) -> str:
-    """What counts as one source: an IPv4 address, an IPv6 /64."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(host.partition("%")[0])
-    return host if address.ipv4_mapped is not None else f"{int(address) >> 64:x}/64"

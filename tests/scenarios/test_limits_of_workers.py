@@ -11,13 +11,12 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from edge_proxy.addr import Monotonic, Side
-from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.verdict import Outcome, Reason
 from edge_proxy.telemetry.limit_metrics import limit_families
-from edge_proxy.transport.shared_limits import LimitTables, WorkerLimits
 from tests.kit.messages import CUSTOMER, FOREIGN, answer, invite, invite_from_carrier, outgoing_uri, request
 from tests.kit.playbook import CONFIG, FOR_CUSTOMERS, Playbook, make_snapshot
+from tests.kit.two_workers import Worker, two_workers
 
 NUMBERS: Final = 'numbers: ["+12025550100-+12025550199"]'
 SPOOFED: Final = f"<sip:{FOREIGN}@acme.example>;tag=x"
@@ -27,35 +26,6 @@ def limited(limits: str, more: str = "") -> Snapshot:
     """The network of these tests, with limits for acme."""
     assert NUMBERS in CONFIG
     return make_snapshot(old=NUMBERS, new=f"{NUMBERS}\n    limits: {limits}", more=more)
-
-
-class Worker(Playbook):
-    """One of several: what it has seen of limits is in tables that others see."""
-
-    def __init__(self, tables: LimitTables, number: int, snapshot: Snapshot) -> None:
-        self._tables, self._number = tables, number
-        super().__init__(snapshot=snapshot)
-
-    def _start(self) -> Pipeline:
-        pipeline = super()._start()
-        self._tables.forget_calls(self._number)  # as the supervisor does when it reaps a worker
-        self.limits = WorkerLimits(self._tables, self._number)
-        pipeline.decider.limiter.share(self.limits)
-        return pipeline
-
-    def _collect(self) -> None:
-        seen = len(self.records)
-        super()._collect()
-        self.limits.follow(self.records[seen:], self.pipeline.calls)
-
-    @property
-    def reasons(self) -> list[Reason]:
-        return [attempt.verdict.reason for attempt in self.attempts]
-
-
-def two_workers(snapshot: Snapshot) -> tuple[Worker, Worker]:
-    tables = LimitTables(2)
-    return Worker(tables, 0, snapshot), Worker(tables, 1, snapshot)
 
 
 def tries(play: Playbook, sent: bytes) -> bool:
