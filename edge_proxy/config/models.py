@@ -379,6 +379,7 @@ class SipSettings(Section):
     max_headers: int = Field(default=256, ge=32, le=4096)
     max_header_bytes: int = Field(default=8192, ge=512, le=65_535)
     max_vias: int = Field(default=70, ge=2, le=255)
+    max_body_bytes: int = Field(default=65_535, ge=2048, le=1_048_576)
     max_breadth: int = Field(default=60, ge=0, le=10_000)
     session_expires_s: int = Field(default=1800, ge=0, le=86_400)
     max_call_s: int = Field(default=14_400, ge=60, le=604_800)
@@ -411,7 +412,9 @@ class SipSettings(Section):
     @property
     def limits(self) -> Limits:
         """The bounds on one message, as the parser takes them."""
-        return Limits(self.max_message_bytes, self.max_headers, self.max_header_bytes, self.max_vias)
+        return Limits(
+            self.max_message_bytes, self.max_headers, self.max_header_bytes, self.max_vias, self.max_body_bytes
+        )
 
 
 class Settings(Section):

@@ -42,7 +42,7 @@ from edge_proxy.sip.headers import response_address, split_list, stamp_via
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
-from edge_proxy.sip.serializer import build_response, replace_first_value
+from edge_proxy.sip.serializer import build_response, phrase_about, replace_first_value
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
@@ -263,7 +263,7 @@ class Pipeline:
         self._stamp(message, source)
         where = f" at byte {error.offset}" if error.offset >= 0 else ""
         warning = warning_line(self.settings.node, f"{error}{where}")
-        phrase = f"Bad Request ({error.args[0]})" if error.sip_status == 400 else ""
+        phrase = phrase_about(error.sip_status, str(error))
         self._answer(message, source, listener, error.sip_status, phrase=phrase, extra=[warning])
         return Disposition.ANSWERED, Cause.MALFORMED
 
@@ -284,7 +284,7 @@ class Pipeline:
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
         mark = loop_mark(message, self.settings.secret, peer.loop_seed)
-        routed = None
+        routed, phrase = None, ""
         try:
             refusal = self._validate(message, mark)
             if refusal is None:
@@ -292,12 +292,13 @@ class Pipeline:
                 if routed.called.scheme not in grammar.SUPPORTED_SCHEMES:
                     refusal = 416, Cause.UNSUPPORTED_SCHEME, []
         except RemoteProtocolError as error:
+            phrase = phrase_about(error.sip_status, str(error))
             refusal = error.sip_status, Cause.MALFORMED, [warning_line(self.settings.node, str(error))]
         if refusal is not None or routed is None:
             status, cause, extra = refusal or (400, Cause.MALFORMED, [])
             if method == grammar.METHOD_ACK:
                 return self._leave_ack(message, cause)
-            self._answer(message, source, listener, status, extra=extra)
+            self._answer(message, source, listener, status, phrase=phrase, extra=extra)
             return Disposition.ANSWERED, cause
         is_guarded = self._admission.is_active and listener.side is Side.CUSTOMERS
         answer = self._admission.take_answer(message) if is_guarded else None
@@ -404,8 +405,7 @@ class Pipeline:
         invite = self.layer.find_server(key, grammar.METHOD_INVITE)
         server = self._open_server(message, key, source, listener)
         if invite is None:
-            data = build_response(message, 481, to_tag=self._tag(key))
-            self.layer.respond(server, 481, data, now)
+            self.layer.respond(server, 481, build_response(message, 481, to_tag=self._tag(key)), now)
             return Disposition.ANSWERED, Cause.UNKNOWN_DIALOG
         self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tag(key)), now)
         if invite.user is not None:

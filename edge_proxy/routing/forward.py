@@ -71,7 +71,7 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     Raises `RemoteProtocolError` for a Request-URI or Route that cannot be read.
     """
     request_uri = message.uri
-    uri = parse_uri(request_uri)
+    uri = _read_uri(request_uri, "Request-URI")
     if uri.headers:
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
@@ -83,10 +83,10 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         # A strict router put our Record-Route URI into the Request-URI and the real one last (§16.4).
         token, veil = uri.param(TOKEN_PARAM), uri.param(VEIL_PARAM)
         request_uri = parse_name_addr(routes.pop(), "Route").uri
-        uri = parse_uri(request_uri)
+        uri = _read_uri(request_uri, "Route")
     position = 0
     while position < len(routes):
-        route = parse_uri(parse_name_addr(routes[position], "Route").uri)
+        route = _read_uri(parse_name_addr(routes[position], "Route").uri, "Route")
         named = route.param(TOKEN_PARAM)
         if not own.has(route) or (token and named and named != token):
             break  # not ours, or ours for another passage of the same dialog: it comes through here twice
@@ -98,6 +98,14 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     if position == 0 and len(routes) == count and routed.request_uri == request_uri:
         return routed._replace(routes=None)
     return routed
+
+
+def _read_uri(uri: bytes, where: str) -> Uri:
+    """The URI, or an error that says where it stood."""
+    try:
+        return parse_uri(uri)
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{where}: {error}", sip_status=error.sip_status, rfc=error.rfc) from error
 
 
 def route_onwards(

@@ -159,6 +159,7 @@ SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
 MAGIC_COOKIE: Final = b"z9hG4bK"
 
 REASON_PHRASES: Final[dict[int, str]] = {
+    # What one header of a request brings about names it.
     100: "Trying",
     200: "OK",
     400: "Bad Request",
@@ -168,15 +169,15 @@ REASON_PHRASES: Final[dict[int, str]] = {
     408: "Request Timeout",
     413: "Request Entity Too Large",
     414: "Request-URI Too Long",
-    416: "Unsupported URI Scheme",
-    420: "Bad Extension",
+    416: "Unsupported URI Scheme (Request-URI)",
+    420: "Bad Extension (Proxy-Require)",
     422: "Session Interval Too Small",
     433: "Anonymity Disallowed",
     440: "Max-Breadth Exceeded",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    483: "Too Many Hops",
+    482: "Loop Detected (Via)",
+    483: "Too Many Hops (Max-Forwards)",
     484: "Address Incomplete",
     487: "Request Terminated",
     500: "Server Internal Error",

@@ -289,6 +289,9 @@ def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits
         length = values[grammar.CONTENT_LENGTH]
         if length is not None:
             _cut_body(message, length)
+        if len(message.body) > limits.max_body_bytes:
+            text = f"body is longer than {limits.max_body_bytes} bytes"
+            raise RemoteProtocolError(text, sip_status=413, rfc="3261 §21.4.11")
     except RemoteProtocolError as error:
         return _problem(message, str(error), error.rfc, error.sip_status)
     return None

@@ -48,6 +48,11 @@ def build_response(
     return b"\r\n".join(out)
 
 
+def phrase_about(status: int, what: str) -> str:
+    """The phrase of an answer, and in brackets what it is about."""
+    return f"{grammar.REASON_PHRASES[status]} ({what})"
+
+
 def replace_first_value(message: Message, kind: int, old: bytes, new: bytes) -> None:
     """Put `new` in place of `old`, the first value in the first line of this kind; further values stay."""
     index = message.first[kind]

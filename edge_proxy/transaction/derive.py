@@ -11,7 +11,7 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.serializer import join_message
 
-OWN_LIMITS: Final = Limits(max_message_bytes=1 << 20, max_headers=1024, max_header_bytes=1 << 20, max_vias=1024)
+OWN_LIMITS: Final = Limits(1 << 20, max_headers=1024, max_header_bytes=1 << 20, max_vias=1024, max_body_bytes=1 << 20)
 """For a message of ours, read back: it was within the limits when it came and grew by our own lines, and its Route
 values may have been put into one line."""
 

@@ -153,7 +153,7 @@ def test_loop_is_answered_482() -> None:
     """RFC 5393 §4.2.2: an INVITE that comes back to the side it came from, unchanged, would go round for ever."""
     core = Core()
     (refusal,) = core.receive(come_back(core), PBX)
-    assert start_line(refusal.data) == "SIP/2.0 482 Loop Detected"
+    assert start_line(refusal.data) == "SIP/2.0 482 Loop Detected (Via)"
     by_cause = core.pipeline.counters.sides[Side.CUSTOMERS].by_cause
     assert by_cause[Disposition.ANSWERED, Cause.LOOP] == 1
 

@@ -15,6 +15,7 @@ from edge_proxy.config import (
     parse_settings,
     settings_error,
 )
+from edge_proxy.sip.limits import Limits
 
 BASE = Path(__file__).with_name("base.yaml").read_text()
 
@@ -86,12 +87,11 @@ def test_ranges_are_available_parsed() -> None:
 
 def test_sip_section_makes_the_parsers_limits() -> None:
     """One set of numbers, one name each."""
-    limits = settings_with(27, "sip: {max_message_bytes: 4096, max_headers: 64, max_vias: 9}").sip.limits
-    assert (limits.max_message_bytes, limits.max_headers, limits.max_header_bytes, limits.max_vias) == (
-        4096,
-        64,
-        8192,
-        9,
+    limits = settings_with(
+        27, "sip: {max_message_bytes: 4096, max_headers: 64, max_vias: 9, max_body_bytes: 3000}"
+    ).sip.limits
+    assert limits == Limits(
+        max_message_bytes=4096, max_headers=64, max_header_bytes=8192, max_vias=9, max_body_bytes=3000
     )
 
 

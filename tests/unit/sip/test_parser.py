@@ -200,6 +200,7 @@ def test_body_beyond_content_length_is_cut_off() -> None:
         (Limits(max_headers=5), 513),
         (Limits(max_header_bytes=60), 513),
         (Limits(max_vias=0), 513),
+        (Limits(max_body_bytes=3), 413),
     ],
 )
 def test_message_past_a_limit_is_refused(limits: Limits, status: int) -> None:
