@@ -38,11 +38,11 @@ from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
 from edge_proxy.routing.topology import Inward, TopologyVeil
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import response_address, split_list, stamp_via
+from edge_proxy.sip.headers import response_address
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
-from edge_proxy.sip.serializer import build_response, phrase_about, replace_first_value
+from edge_proxy.sip.serializer import build_response, phrase_about, stamp_top_via
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
@@ -260,7 +260,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.MALFORMED_RESPONSE
         if message.via is None or message.method == grammar.METHOD_ACK:
             return Disposition.DROPPED, Cause.UNANSWERABLE
-        self._stamp(message, source)
+        stamp_top_via(message, source)
         where = f" at byte {error.offset}" if error.offset >= 0 else ""
         warning = warning_line(self.settings.node, f"{error}{where}")
         phrase = phrase_about(error.sip_status, str(error))
@@ -276,7 +276,7 @@ class Pipeline:
         if known is not None and not self.layer.receive_again(known, method, now):
             is_ack = method == grammar.METHOD_ACK
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
-        self._stamp(message, source)
+        stamp_top_via(message, source)
         if listener.transport is not Transport.UDP:
             alias = alias_of(message, source, listener, peer)
             if alias is not None:
@@ -357,16 +357,6 @@ class Pipeline:
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
         return Disposition.DROPPED, cause
 
-    def _stamp(self, message: Message, source: Address) -> None:
-        """Write into the top Via where the request really came from (RFC 3581 §4)."""
-        via = message.via
-        value = message.value(grammar.VIA)
-        if via is not None and value is not None:
-            top = split_list(value)[0]
-            stamped = stamp_via(top, via, source)
-            if stamped is not top:
-                replace_first_value(message, grammar.VIA, top, stamped)
-
     def _validate(self, message: Message, mark: bytes) -> tuple[int, Cause, list[bytes]] | None:
         """RFC 3261 §16.3, steps 3 to 5, and Max-Breadth: a status, a cause and header lines when it must not go on.
 
@@ -424,7 +414,7 @@ class Pipeline:
         if token is not None and routed.veil is not None and listener.side is Side.CARRIERS:
             opened = self._veil.open_request(message, routed, listener)
             if opened is None:
-                routed = routed._replace(token=None)
+                routed.token = None
             else:
                 message, routed, crossing = opened
         state = None if routed.token is None else self._signer.read(routed.token, message.call_id)

@@ -6,17 +6,16 @@ our own Route values are taken out. All other lines, and the body, leave as they
 
 from __future__ import annotations
 
-import hashlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from hashlib import blake2b
+from typing import Final, final
 
 from edge_proxy.addr import Address, Listener, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import Via, parse_name_addr, split_list
 from edge_proxy.sip.message import Message, line_value
-from edge_proxy.sip.serializer import join_message
 from edge_proxy.sip.uri import Uri, parse_uri
 
 TOKEN_PARAM: Final = b"ep"
@@ -26,32 +25,56 @@ VEIL_PARAM: Final = b"er"
 """The URI parameter of our Record-Route in a dialog that is hidden from the carrier (see topology.py)."""
 
 _DEFAULT_MAX_FORWARDS: Final = 70
+_COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
+_TOKEN_BEGINS: Final = b";lr;ep="
+_TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
+_NO_ROUTES: Final[tuple[bytes, ...]] = ()
+_MOST_KEPT: Final = 64
+_begins_of: Final[dict[Listener, tuple[bytes, bytes]]] = {}
+_keyed: Final[dict[tuple[bytes, int], blake2b]] = {}
+URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+"""Base 64 in the letters that a URI and a token may hold (RFC 4648 §5)."""
 
 
-class Routed(NamedTuple):
+@final
+class Routed:
     """A request after route preprocessing (§16.4) and, where the next hop is a strict router, §16.6 step 6."""
 
-    request_uri: bytes
-    routes: tuple[bytes, ...] | None
-    """Route values that are left; None when the Route lines leave as they came."""
-    called: Uri
-    """The Request-URI as it is after §16.4: who is called, whatever Route leads there."""
-    next_hop: Uri
-    token: bytes | None
-    """The dialog token in a Route of ours, when there was one."""
-    mark: bytes = b""
-    """The second part of our branch for this request (see loops.py)."""
-    veil: bytes | None = None
-    """What was sealed into a Route of ours: b"" as customers see it, None when the dialog is not hidden."""
+    __slots__ = ("called", "mark", "next_hop", "request_uri", "routes", "token", "veil")
+
+    def __init__(
+        self,
+        request_uri: bytes,
+        routes: Sequence[bytes] | None,
+        called: Uri,
+        next_hop: Uri,
+        token: bytes | None,
+        mark: bytes = b"",
+        veil: bytes | None = None,
+    ) -> None:
+        self.request_uri = request_uri
+        self.routes = routes
+        """Route values that are left; None when the Route lines leave as they came."""
+        self.called = called
+        """The Request-URI as it is after §16.4: who is called, whatever Route leads there."""
+        self.next_hop = next_hop
+        self.token = token
+        """The dialog token in a Route of ours, when there was one."""
+        self.mark = mark
+        """The second part of our branch for this request (see loops.py)."""
+        self.veil = veil
+        """What was sealed into a Route of ours: b"" as customers see it, None when the dialog is not hidden."""
 
 
+@final
 class OwnUris:
     """Recognises our own addresses in URIs, by listener (host and port, any transport)."""
 
-    __slots__ = ("_addresses",)
+    __slots__ = ("_addresses", "_recorded")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
+        self._recorded = {_begins(listener)[1] for listener in listeners}
 
     def has(self, uri: Uri) -> bool:
         default_port = 5061 if uri.scheme == "sips" else 5060
@@ -60,6 +83,14 @@ class OwnUris:
     def has_sent(self, via: Via) -> bool:
         """Whether a response's top Via is ours (§18.1.2); any other response is not for us to pass on."""
         return via.sent.place in self._addresses
+
+    def token_in(self, route: bytes) -> bytes:
+        """The token in a Route value that is spelt as our Record-Route is; b"" for any other value, ours or not."""
+        uri, found, rest = route.partition(_TOKEN_BEGINS)
+        if not found or uri not in self._recorded or rest[-1:] != b">":
+            return b""
+        token = rest[:-1]
+        return token if token.translate(_TOKEN_ONLY) is token else b""
 
 
 def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_target: bool = False) -> Routed:
@@ -76,27 +107,38 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, uri, None, mark)
-    routes = [piece for value in message.values(grammar.ROUTE) for piece in split_list(value)]
+    routes = _route_values(message)
     count = len(routes)
-    token = veil = None
-    if uri.param(TOKEN_PARAM) is not None and own.has(uri):
+    token: bytes | None = None
+    veil: bytes | None = None
+    named = uri.param(TOKEN_PARAM)
+    if named is not None and own.has(uri):
         # A strict router put our Record-Route URI into the Request-URI and the real one last (§16.4).
-        token, veil = uri.param(TOKEN_PARAM), uri.param(VEIL_PARAM)
+        token, veil = named, uri.param(VEIL_PARAM)
         request_uri = parse_name_addr(routes.pop(), "Route").uri
         uri = _read_uri(request_uri, "Route")
     position = 0
-    while position < len(routes):
-        route = _read_uri(parse_name_addr(routes[position], "Route").uri, "Route")
-        named = route.param(TOKEN_PARAM)
-        if not own.has(route) or (token and named and named != token):
-            break  # not ours, or ours for another passage of the same dialog: it comes through here twice
-        token = token or named
-        if VEIL_PARAM in route.params and (found := route.param(VEIL_PARAM)) is not None:
-            veil = veil or found
+    for text in routes:
+        named = own.token_in(text)
+        if named:
+            if token and named != token:
+                break
+            token = named
+        else:
+            route = _read_uri(parse_name_addr(text, "Route").uri, "Route")
+            named = route.param(TOKEN_PARAM)
+            if not own.has(route) or (token and named and named != token):
+                break  # not ours, or ours for another passage of the same dialog: it comes through here twice
+            token = token or named
+            sealed = route.param(VEIL_PARAM)
+            if sealed is not None:
+                veil = veil or sealed
         position += 1
-    routed = route_onwards(request_uri, routes[position:], token, mark, veil, has_target=has_target)
+    if position:
+        del routes[:position]
+    routed = route_onwards(request_uri, routes, token, mark, veil, has_target=has_target)
     if position == 0 and len(routes) == count and routed.request_uri == request_uri:
-        return routed._replace(routes=None)
+        routed.routes = None
     return routed
 
 
@@ -106,6 +148,16 @@ def _read_uri(uri: bytes, where: str) -> Uri:
         return parse_uri(uri)
     except RemoteProtocolError as error:
         raise RemoteProtocolError(f"{where}: {error}", sip_status=error.sip_status, rfc=error.rfc) from error
+
+
+def _route_values(message: Message) -> list[bytes]:
+    found: list[bytes] = []
+    for value in message.values(grammar.ROUTE):
+        if _COMMA in value:
+            found.extend(split_list(value))
+        else:
+            found.append(value)
+    return found
 
 
 def route_onwards(
@@ -120,7 +172,7 @@ def route_onwards(
     """Where a request goes that has these Route values left (§16.6 steps 6 and 7)."""
     called = parse_uri(request_uri)
     if not routes:
-        return Routed(request_uri, (), called, called, token, mark, veil)
+        return Routed(request_uri, _NO_ROUTES, called, called, token, mark, veil)
     first = parse_name_addr(routes[0], "Route").uri
     next_hop = parse_uri(first)
     if next_hop.param(b"lr") is None and not has_target:
@@ -152,34 +204,61 @@ def branch_of(request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
         raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
     parts = (via.branch, via.sent_by, request.call_id, request.from_tag, request.uri)
     seed = b"%s %d %d" % (b"\0".join(parts), request.cseq, attempt)
-    digest = hashlib.blake2b(seed, key=key, digest_size=15).digest()
-    return grammar.MAGIC_COOKIE + urlsafe_b64encode(digest) + b"." + mark
+    digest = keyed_digest(seed, key, 15)
+    return grammar.MAGIC_COOKIE + b2a_base64(digest, newline=False).translate(URL_SAFE) + b"." + mark
+
+
+def keyed_digest(text: bytes, key: bytes, size: int) -> bytes:
+    """BLAKE2b with our key, which is set up once for each size."""
+    keyed = _keyed.get((key, size))
+    if keyed is None:
+        if len(_keyed) >= _MOST_KEPT:
+            _keyed.clear()
+        keyed = _keyed[key, size] = blake2b(key=key, digest_size=size)
+    digest = keyed.copy()
+    digest.update(text)
+    return digest.digest()
 
 
 def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     """Our Via for a request that leaves by this listener; `params` are further parameters of it."""
-    transport = listener.transport.value.upper()
-    return f"Via: SIP/2.0/{transport} {listener.advertised};branch=".encode() + branch + b";rport" + params
+    return _begins(listener)[0] + branch + b";rport" + params
 
 
-class RouteRecord(NamedTuple):
+def _begins(listener: Listener) -> tuple[bytes, bytes]:
+    """What the same listener always writes: its Via up to the branch, its Record-Route value up to the parameters."""
+    begins = _begins_of.get(listener)
+    if begins is None:
+        transport = listener.transport.value
+        via = f"Via: SIP/2.0/{transport.upper()} {listener.advertised};branch="
+        named = "" if listener.transport is Transport.UDP else f";transport={transport}"
+        begins = via.encode(), f"<sip:{listener.advertised}{named}".encode()
+        if len(_begins_of) >= _MOST_KEPT:
+            _begins_of.clear()
+        _begins_of[listener] = begins
+    return begins
+
+
+@final
+class RouteRecord:
     """What makes later requests of a dialog come through us: the side that the first one came in by, and the token."""
 
-    ingress: Listener
-    token: bytes
+    __slots__ = ("ingress", "token")
+
+    def __init__(self, ingress: Listener, token: bytes) -> None:
+        self.ingress = ingress
+        self.token = token
 
     def lines(self, egress: Listener) -> list[bytes]:
         """Two Record-Route lines for a hop that is reached by `egress`, that side on top (RFC 5658 §5.1).
 
         Each side sees the address and the transport by which it can reach us.
         """
-        param = b";" + TOKEN_PARAM + b"=" + self.token
-        return [_record_route(egress, param), _record_route(self.ingress, param)]
+        return [_record_route(egress, self.token), _record_route(self.ingress, self.token)]
 
 
-def _record_route(listener: Listener, params: bytes) -> bytes:
-    transport = b"" if listener.transport is Transport.UDP else b";transport=" + listener.transport.value.encode()
-    return b"Record-Route: <sip:%s%s;lr%s>" % (str(listener.advertised).encode(), transport, params)
+def _record_route(listener: Listener, token: bytes) -> bytes:
+    return b"Record-Route: " + _begins(listener)[1] + _TOKEN_BEGINS + token + b">"
 
 
 def forwarded_request(
@@ -189,19 +268,28 @@ def forwarded_request(
     lines = message.lines
     index = message.first[grammar.MAX_FORWARDS]
     if routed.routes is not None:
-        kept = [line for line, kind in zip(lines, message.kinds, strict=True) if kind != grammar.ROUTE]
-        index = next((i for i, line in enumerate(kept) if line is lines[index]), -1) if index >= 0 else -1
-        if routed.routes:
-            kept.append(b"Route: " + b", ".join(routed.routes))
-        lines = kept
-    else:
-        lines = lines[:]
+        kinds = message.kinds
+        route = message.first[grammar.ROUTE]
+        count = kinds.count(grammar.ROUTE)
+        if count and kinds[route + count - 1] == grammar.ROUTE:  # they stand together
+            lines = lines[:route] + lines[route + count :]
+        else:
+            lines = [line for line, kind in zip(lines, kinds, strict=True) if kind != grammar.ROUTE]
+        if index > route:
+            index -= kinds[:index].count(grammar.ROUTE)
+    out = [message.method + b" " + (request_uri or routed.request_uri) + b" SIP/2.0", via]
+    out.extend(added)
+    before = len(out)
+    out.extend(lines)
+    if routed.routes:
+        out.append(b"Route: " + b", ".join(routed.routes))
     if index >= 0:
-        lines[index] = b"Max-Forwards: %d" % (message.max_forwards - 1)
+        out[before + index] = b"Max-Forwards: %d" % (message.max_forwards - 1)
     else:
-        lines.append(b"Max-Forwards: %d" % _DEFAULT_MAX_FORWARDS)
-    start_line = b"%s %s SIP/2.0" % (message.method, request_uri or routed.request_uri)
-    return join_message(start_line, (via, *added, *lines), message.body)
+        out.append(b"Max-Forwards: %d" % _DEFAULT_MAX_FORWARDS)
+    out.append(b"")
+    out.append(message.body)
+    return b"\r\n".join(out)
 
 
 def turn_into_500(response: Message) -> None:
@@ -224,11 +312,14 @@ def turn_into_500(response: Message) -> None:
 def forwarded_response(message: Message) -> bytes:
     """The response as it goes on upstream: without its top Via value, all else as it came (§16.7 step 3)."""
     index = message.first[grammar.VIA]
+    out = [message.start_line]
+    out.extend(message.lines)
     line = message.lines[index]
-    values = split_list(line_value(line))
-    if len(values) == 1:
-        lines = message.lines[:index] + message.lines[index + 1 :]
+    values = [] if _COMMA not in line else split_list(line_value(line))
+    if len(values) > 1:
+        out[index + 1] = b"Via: " + b", ".join(values[1:])
     else:
-        lines = message.lines[:]
-        lines[index] = b"Via: " + b", ".join(values[1:])
-    return join_message(message.start_line, lines, message.body)
+        del out[index + 1]
+    out.append(b"")
+    out.append(message.body)
+    return b"\r\n".join(out)

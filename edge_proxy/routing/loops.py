@@ -6,12 +6,11 @@ the same mark would take the same way again, so it is refused; one that comes ba
 
 from __future__ import annotations
 
-import hashlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.routing.forward import OwnUris
+from edge_proxy.routing.forward import URL_SAFE, OwnUris, keyed_digest
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_via, split_list
 from edge_proxy.sip.message import Message, line_value
@@ -26,8 +25,10 @@ def loop_mark(request: Message, key: bytes, origin: bytes) -> bytes:
     Call-ID and CSeq number keep an unlucky collision from happening again on the next attempt (§4.2.4). The method is
     left out: a CANCEL has its INVITE's mark.
     """
-    seed = b"\0".join((request.uri, request.call_id, b"%d" % request.cseq, origin, *request.values(grammar.ROUTE)))
-    return urlsafe_b64encode(hashlib.blake2b(seed, key=key, digest_size=_MARK_BYTES).digest())
+    parts = [request.uri, request.call_id, b"%d" % request.cseq, origin]
+    if request.first[grammar.ROUTE] >= 0:
+        parts.extend(request.values(grammar.ROUTE))
+    return b2a_base64(keyed_digest(b"\0".join(parts), key, _MARK_BYTES), newline=False).translate(URL_SAFE)
 
 
 def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
@@ -36,10 +37,11 @@ def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
     The Vias of others are not judged: what of them cannot be read is passed over (§4.2.4).
     """
     suffix = b"." + mark
-    if suffix not in request.lines[request.first[grammar.VIA]] and request.kinds.count(grammar.VIA) == 1:
-        return False  # one hop came before us, and it was another: most requests
-    for line, kind in zip(request.lines, request.kinds, strict=True):
-        if kind != grammar.VIA or suffix not in line:
+    for index in range(request.first[grammar.VIA], len(request.lines)):
+        if request.kinds[index] != grammar.VIA:
+            continue
+        line = request.lines[index]
+        if line.find(suffix) < 0:
             continue
         for value in split_list(line_value(line)):
             try:

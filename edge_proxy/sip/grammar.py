@@ -144,7 +144,8 @@ def only(allowed: bytes) -> bytes:
     return all_but(bytes(byte for byte in range(256) if byte not in allowed))
 
 
-TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~"
+ALPHANUMERIC: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+TOKEN_BYTES: Final = ALPHANUMERIC + b"-.!%*_+`'~"
 
 METHOD_INVITE: Final = b"INVITE"
 METHOD_ACK: Final = b"ACK"

@@ -92,9 +92,11 @@ def find_param(params: bytes, name: bytes) -> bytes | None:
 class SentBy:
     """How a Via value begins, up to its parameters: made once for a peer, whose Vias all begin alike."""
 
-    __slots__ = ("host", "key", "place", "port", "transport")
+    __slots__ = ("host", "key", "length", "place", "port", "transport")
 
-    def __init__(self, transport: bytes, host: bytes, port: int | None) -> None:
+    def __init__(self, transport: bytes, host: bytes, port: int | None, length: int = 0) -> None:
+        self.length = length
+        """How long it is where it is spelt as nearly all spell it, else 0."""
         self.transport = transport
         self.host = host
         self.port = port
@@ -164,7 +166,7 @@ def _common_sender(head: bytes) -> SentBy | None:
     port = None if match[3] is None else int(match[3])
     if port is not None and not 0 < port < 65536:
         return None
-    sent = SentBy(match[1], match[2], port)
+    sent = SentBy(match[1], match[2], port, len(head))
     if len(head) <= _LONGEST_SENDER_BYTES:
         if len(_senders) >= _MOST_SENDERS:
             _senders.clear()

@@ -6,9 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from edge_proxy.addr import Address
 from edge_proxy.sip import grammar
+from edge_proxy.sip.headers import split_list, stamp_via
 from edge_proxy.sip.message import Message, line_value
 
+_BEFORE_VIA: Final = b"Via: "
+_BRANCH: Final = b";branch="
+_ASKING: Final = b";rport"
 _TAG: Final = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
 
 
@@ -28,19 +33,22 @@ def build_response(
     phrase = phrase or grammar.REASON_PHRASES.get(status, "Unknown")
     out = [b"SIP/2.0 %d %s" % (status, phrase.encode())]
     first = request.first
-    for index, (line, kind) in enumerate(zip(request.lines, request.kinds, strict=True)):
+    lines = request.lines
+    for index, kind in enumerate(request.kinds):
         if kind == grammar.VIA:
-            out.append(line)
-        elif kind in {grammar.FROM, grammar.CALL_ID, grammar.CSEQ}:
-            if index == first[kind]:  # a request that has two of them is answered once
-                out.append(line)
+            out.append(lines[index])
+        elif kind == grammar.OTHER or kind > grammar.CSEQ:
+            if kind == grammar.TIMESTAMP and status == 100:
+                out.append(lines[index])
+        elif index != first[kind]:
+            continue  # a request that has two of them is answered once
         elif kind == grammar.TO:
-            if index == first[kind]:
-                # Where it was not read so far, its tag may be there all the same.
-                has_tag = request.to_tag or _TAG.search(line) is not None
-                out.append(line if has_tag or not to_tag else line + b";tag=" + to_tag)
-        elif kind == grammar.TIMESTAMP and status == 100:
-            out.append(line)
+            line = lines[index]
+            # Where it was not read so far, its tag may be there all the same.
+            has_tag = request.to_tag or not to_tag or _TAG.search(line) is not None
+            out.append(line if has_tag else line + b";tag=" + to_tag)
+        else:
+            out.append(lines[index])
     out.extend(extra)
     out.append(b"Content-Length: 0")
     out.append(b"")
@@ -59,6 +67,29 @@ def replace_first_value(message: Message, kind: int, old: bytes, new: bytes) -> 
     line = message.lines[index]
     rest = line_value(line)[len(old) :]
     message.lines[index] = line[: line.find(b":") + 1] + b" " + new + rest
+
+
+def stamp_top_via(message: Message, source: Address) -> None:
+    """Write into the top Via where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
+    via = message.via
+    index = message.first[grammar.VIA]
+    if via is None or index < 0:
+        return
+    line = message.lines[index]
+    if (
+        via.rport == b""
+        and via.received is None
+        and len(line) == len(_BEFORE_VIA) + via.sent.length + len(_BRANCH) + len(via.branch) + len(_ASKING)
+        and line[: len(_BEFORE_VIA)] == _BEFORE_VIA
+        and line[-len(_ASKING) :] == _ASKING
+    ):
+        # Of that length it can only hold a branch, then the question: nearly all do.
+        message.lines[index] = line[: -len(_ASKING)] + b";received=%s;rport=%d" % (source.host.encode(), source.port)
+        return
+    top = split_list(line_value(line))[0]
+    stamped = stamp_via(top, via, source)
+    if stamped is not top:
+        replace_first_value(message, grammar.VIA, top, stamped)
 
 
 def quote(text: str) -> str:

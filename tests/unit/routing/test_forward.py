@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from edge_proxy.addr import Address, Listener, Side, Transport
@@ -16,6 +18,7 @@ from edge_proxy.routing.forward import (
     retarget,
     via_line,
 )
+from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
@@ -172,3 +175,39 @@ def test_response_loses_our_via_and_nothing_else() -> None:
         passed = forwarded_response(parsed(response))
         assert values(passed, "Via") == ["SIP/2.0/UDP a;branch=1"]
         assert values(passed, "X-Odd") == [";;,,"]
+
+
+@pytest.mark.parametrize(
+    ("route", "token"),
+    [
+        (b"<sip:192.0.2.1:5060;lr;ep=T-_9>", b"T-_9"),
+        (b"<sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>", b"T"),
+        (b"<sip:[2001:db8::2]:5070;lr;ep=T>", b""),
+        (b"<sip:192.0.2.1;lr;ep=T>", b""),
+        (b"<sip:192.0.2.9:5060;lr;ep=T>", b""),
+        (b"<sip:192.0.2.1:5060;lr;ep=T;er=U>", b""),
+        (b"<sip:192.0.2.1:5060;lr;ep=T>;x", b""),
+        (b"<sip:192.0.2.1:5060;lr;ep=>", b""),
+        (b"<sip:192.0.2.1:5060;lr;ep=T", b""),
+    ],
+)
+def test_route_as_we_write_it_is_known_without_being_read(route: bytes, token: bytes) -> None:
+    """Any other spelling of our own address is read as a URI."""
+    assert OWN.token_in(route) == token
+
+
+def test_routes_are_taken_out_wherever_they_stand() -> None:
+    """Together or apart, before or behind Max-Forwards."""
+    lines = ["Route: <sip:192.0.2.1;lr;ep=T>", "Max-Forwards: 9", "Subject: s", "Route: <sip:p;lr>"]
+    for order in permutations(lines):
+        data = request("INFO", "sip:b@far", *order, max_forwards=None)
+        message = parsed(data)
+        found = preprocess_routes(message, OWN)
+        out = parsed(forwarded_request(message, found, via_line(CARRIERS, b"z9hG4bKx")))
+        assert out.values(grammar.MAX_FORWARDS) == [b"8"]
+        ours_first = order.index(lines[0]) < order.index(lines[3])
+        assert (
+            out.values(grammar.ROUTE) == [b"<sip:p;lr>"] if ours_first else [b"<sip:p;lr>", b"<sip:192.0.2.1;lr;ep=T>"]
+        )
+        assert b"Subject: s" in out.lines
+        assert len(out.lines) == len(message.lines) + (0 if ours_first else 1)

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_proxy.addr import Address
 from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
-from edge_proxy.sip.serializer import build_response, quote, replace_first_value
+from edge_proxy.sip.serializer import build_response, quote, replace_first_value, stamp_top_via
 
 REQUEST = (
     b"INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b\r\nv: SIP/2.0/UDP c\r\n"
@@ -81,6 +82,32 @@ def test_first_value_of_a_list_is_replaced_and_the_rest_stays() -> None:
     message = parse_message(REQUEST, Limits())
     replace_first_value(message, grammar.VIA, b"SIP/2.0/UDP a;branch=z9hG4bK1", b"SIP/2.0/UDP new")
     assert message.lines[:2] == [b"Via: SIP/2.0/UDP new, SIP/2.0/UDP b", b"v: SIP/2.0/UDP c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "stamped"),
+    [
+        (b"Via: SIP/2.0/UDP h:5080;branch=b;rport", b"Via: SIP/2.0/UDP h:5080;branch=b;received=192.0.2.7;rport=9"),
+        (b"Via: SIP/2.0/UDP h;rport;branch=b", b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
+        (b"v:SIP/2.0/UDP h;branch=b;rport", b"v: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
+        (b"Via: SIP/2.0/UDP h;branch=b;x;rport", b"Via: SIP/2.0/UDP h;branch=b;x;received=192.0.2.7;rport=9"),
+        (b"Via: SIP/2.0/UDP h;rport;branch=b;rport", b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
+        (b"Via: SIP/2.0/UDP h;branch=b;rport, SIP/2.0/UDP i;branch=c;rport", None),
+        (b"Via: SIP/2.0/UDP h;branch=b;rport;received=1.1.1.1", None),
+        (b"Via: SIP/2.0/UDP h;branch=b", b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7"),
+        (b"Via: SIP/2.0/UDP 192.0.2.7;branch=b", b"Via: SIP/2.0/UDP 192.0.2.7;branch=b"),
+    ],
+)
+def test_via_says_where_the_request_came_from(line: bytes, stamped: bytes | None) -> None:
+    """RFC 3581 §4, in the usual spelling and in others; what follows the first value stays."""
+    data = REQUEST.replace(b"Via: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b", line)
+    message = parse_message(data, Limits())
+    stamp_top_via(message, Address("192.0.2.7", 9))
+    usual = b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"
+    assert message.lines[0] == (
+        usual + line.partition(b"rport")[2].removeprefix(b";received=1.1.1.1") if stamped is None else stamped
+    )
+    assert message.lines[1:] == parse_message(REQUEST, Limits()).lines[1:]
 
 
 @given(st.text(max_size=40))
