@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from edge_proxy import __version__
-from edge_proxy.cli import evidence, numbers, scanners
+from edge_proxy.cli import equipment, evidence, numbers, scanners
 from edge_proxy.config import ConfigErrors
 from edge_proxy.errors import ConfigError, EdgeProxyError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A SIP edge proxy that checks who may call as whom, and keeps the evidence.",
 )
+app.add_typer(equipment.app, name="equipment")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(scanners.app, name="scanners")
