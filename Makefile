@@ -19,7 +19,8 @@ engine: $(VENV)/.dev-ready servers  ## compile the call path (two minutes, and o
 	$(BIN)/python setup.py -q build_ext --inplace
 	$(BIN)/python setup.py -q build_engine
 
-bench: $(VENV)/.dev-ready servers  ## cost per call beside a null forwarder and Kamailio; ARGS="--quick" or --json FILE
+bench: $(VENV)/.dev-ready servers  ## beside a null forwarder and Kamailio: 35 minutes; ARGS="--quick --only cost,delay"
+	sh tests/install_servers.sh bench
 	@$(MAKE) --no-print-directory engine || echo "the engine is not compiled: only the pure one is measured" >&2
 	$(BIN)/python -m tests.bench $(ARGS)
 

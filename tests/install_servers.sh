@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install from Debian's packages what the tests need; with the word "venv" Python's venv, with "bench" what counts.
+# Install from Debian's packages what the tests need; with the word "venv" Python's venv, with "bench" what counts and
+# what is measured beside the proxy.
 # Without root this only says what is missing: the tests that need it are then skipped by name.
 set -eu
 
@@ -8,6 +9,9 @@ if [ "${1:-}" = venv ]; then
 elif [ "${1:-}" = bench ]; then
     packages=""
     command -v valgrind >/dev/null 2>&1 || packages="valgrind"
+    command -v tcpdump >/dev/null 2>&1 || packages="$packages tcpdump"
+    # Kamailio's database for the benchmark; with it comes Kamailio.
+    ls /usr/lib/*/kamailio/modules/db_sqlite.so >/dev/null 2>&1 || packages="$packages kamailio-sqlite-modules"
 else
     packages=""
     command -v sipp >/dev/null 2>&1 || packages="$packages sip-tester"

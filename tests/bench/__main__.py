@@ -1,191 +1,243 @@
-"""Run the benchmark and print its tables; `--json FILE` keeps the figures. Not a test: nothing here passes or fails."""
+"""The benchmark: every candidate in one run, interleaved rounds, medians with their spread, tables and a JSON file.
+
+The candidates are a forwarder that looks at nothing (the floor), Kamailio from Debian with its fast allocator and the
+same checks on the same data, and edge_proxy on both engines. `--only` names sections:
+
+  cost     processor time per call at 300, 1000 and 2000 calls/s
+  rate     the highest rate with under 0.1 % of messages sent again
+  delay    what is added to INVITE and to its 200 (root: it captures packets)
+  memory   at rest, and per live call
+  workers  two workers beside one
+  growth   the cost with more numbers, prefixes, customers and live calls
+  disturb  the delay while other things go on: reloads, scrapes, a disk that stalls (root: it mounts a disk of its own)
+  scale    import, compile, look-up and decision by size (scale.py)
+
+Not a test: nothing here passes or fails. Run it on a machine that does nothing else, and see tests.bench.profile for
+where a call's cost goes.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
 import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Final, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
+from tests.bench import cost, delay, report
+from tests.bench.candidates import EdgeProxy, Kamailio, Load, field_of, running
+from tests.bench.capture import obstacle
+from tests.bench.load import measure
+from tests.bench.network import Network, Size
+from tests.bench.report import Figures, say
+from tests.bench.scale import LARGE, scale
+from tests.bench.scale import Size as ScaleSize
 
-from tests.bench.candidates import PROXY_HOST, Candidate, EdgeProxy, Load, candidates, cpu_s, rss_bytes
-from tests.bench.scale import LARGE, Size, scale
-from tests.kit.ports import free_port
-from tests.kit.proxy_process import ACME_HOST, ACME_NUMBER, CARRIER_HOST, Site
-from tests.kit.sipp import Sipp
-
-console = Console()
-
-
-def measure(candidate: Candidate, load: Load, rate: int, calls: int, directory: Path) -> tuple[float, int]:
-    """CPU microseconds per completed call, and how many messages SIPp had to send again."""
-    keys = {
-        "from": f"<sip:{ACME_NUMBER}@acme.example>",
-        "headers": f"P-Asserted-Identity: <sip:{ACME_NUMBER}@acme.example>",
-    }
-    with Sipp(directory, "uas", local=(CARRIER_HOST, load.carrier_port), calls=calls) as callee:
-        before = cpu_s(candidate)
-        with Sipp(
-            directory,
-            "uac",
-            local=(ACME_HOST, load.caller_port),
-            remote=(PROXY_HOST, candidate.entry_port),
-            calls=calls,
-            rate=rate,
-            hold_ms=200,
-            keys=keys,
-        ) as caller:
-            result = caller.wait()
-        used = cpu_s(candidate) - before
-        callee.wait()
-    resent = sum(step.retransmitted for step in result.steps if step.is_sent)
-    return used / max(result.successful, 1) * 1e6, resent
+SECTIONS: Final = ("cost", "rate", "delay", "memory", "workers", "growth", "disturb", "scale")
+_BESIDE: Final = frozenset({"cost", "rate", "delay", "memory"})
+"""The sections that compare candidates with the same network."""
 
 
-def compare(rates: list[int], seconds: int, rounds: int, figures: dict[str, object]) -> None:
-    """Interleaved rounds: every candidate at every rate, again and again; medians and spreads."""
-    cost: dict[tuple[str, int], list[float]] = defaultdict(list)
-    resent: dict[tuple[str, int], int] = defaultdict(int)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        load = Load(Site(), free_port())
-        field = candidates(directory, load, (free_port(), free_port()))
-        try:
+class Plan(NamedTuple):
+    """How long and how large."""
+
+    network: Size
+    large: Size
+    rates: tuple[int, ...]
+    seconds: float
+    rounds: int
+    rate_seconds: float
+    live_calls: int
+    live_rate: float
+    disturbed_rate: float
+    settles: bool
+    """Whether to wait until no transaction is left where only calls are to be."""
+
+
+FULL: Final = Plan(
+    network=Size("network", 1_000_000, 1_000_000, 1000),
+    large=Size("large", 10_000_000, 1_000_000, 10_000, 20_000),
+    rates=(300, 1000, 2000),
+    seconds=3.0,
+    rounds=7,
+    rate_seconds=3.0,
+    live_calls=10_000,
+    live_rate=400,
+    disturbed_rate=500,
+    settles=True,
+)
+QUICK: Final = Plan(
+    network=Size("network", 20_000, 20_000, 100),
+    large=Size("large", 50_000, 20_000, 1000, 500),
+    rates=(300, 1000),
+    seconds=1.0,
+    rounds=2,
+    rate_seconds=1.0,
+    live_calls=500,
+    live_rate=250,
+    disturbed_rate=300,
+    settles=False,
+)
+
+
+class Bench:
+    """One run: where it keeps its files, and what it has found."""
+
+    def __init__(self, directory: Path, plan: Plan, sections: frozenset[str]) -> None:
+        self.figures: Figures = {"machine": report.machine(), "plan": plan._asdict()}
+        self._directory = directory
+        self._plan = plan
+        self._sections = sections
+
+    def run(self) -> None:
+        report.show("Machine and versions", ("what", ""), list(report.machine().items()))
+        for sections, run in (
+            (_BESIDE, self._side_by_side),
+            ({"workers"}, self._workers),
+            ({"growth", "disturb"}, self._sizes),
+            ({"scale"}, self._scale),
+        ):
+            if self._sections & sections:
+                run()
+
+    def _timed(self, section: str, run: Callable[[], None]) -> None:
+        if section in self._sections:
+            started = time.monotonic()
+            run()
+            say(f"({section}: {time.monotonic() - started:.0f} s)\n")
+
+    def _load(self) -> Load:
+        """The network that all candidates share, made once."""
+        path = self._directory / "network"
+        network = Network(path, self._plan.network, path / "data" if (path / "data").exists() else None)
+        return Load(self._directory, network)
+
+    def _side_by_side(self) -> None:
+        plan, figures, load = self._plan, self.figures, self._load()
+        field = field_of(load)
+        size = plan.network
+        say(f"All with {size.numbers:,} numbers, {size.prefixes:,} prefixes, {size.customers:,} customers.")
+        with running(field):
             for candidate in field:
-                candidate.start()
-            for _ in range(rounds):
-                for rate in rates:
-                    for candidate in field:
-                        used, again = measure(candidate, load, rate, rate * seconds, directory)
-                        cost[candidate.name, rate].append(used)
-                        resent[candidate.name, rate] += again
-        finally:
-            for candidate in field:
-                candidate.stop()
-    table = Table(title="CPU time per completed call, microseconds: median (lowest to highest)")
-    table.add_column("candidate")
-    for rate in rates:
-        table.add_column(f"{rate} calls/s", justify="right")
-    for candidate in field:
-        cells = []
-        for rate in rates:
-            values = cost[candidate.name, rate]
-            repeated = resent[candidate.name, rate]
-            noted = f", {repeated} resent" if repeated else ""
-            cells.append(f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f}{noted})")
-        table.add_row(candidate.name, *cells)
-    console.print(table)
-    figures["cpu_us_per_call"] = {f"{name} at {rate}/s": values for (name, rate), values in cost.items()}
+                if isinstance(candidate, Kamailio):
+                    say(f"kamailio was ready after {candidate.ready_after_s:.0f} s")
+                    figures["kamailio_ready_s"] = candidate.ready_after_s
+            self._timed("memory", lambda: cost.memory_at_rest(field, figures))
+            self._timed("cost", lambda: cost.cost(field, load, plan.rates, plan.seconds, plan.rounds, figures))
+            self._timed("rate", lambda: cost.highest_rates(field, load, plan.rate_seconds, figures, "highest_rate"))
+            if obstacle():
+                say(f"delay is not measured: {obstacle()}")
+            else:
+                rounds = max(plan.rounds // 2, 1)
+                self._timed("delay", lambda: delay.delays(field, load, 1000, plan.seconds + 2, rounds, figures))
+        if "memory" in self._sections and plan.settles:
+            self._live_calls(load)
 
+    def _live_calls(self, load: Load) -> None:
+        """By a proxy that has done nothing else, so that what it holds is of these calls."""
+        plan, ours = self._plan, EdgeProxy(load, name="live calls")
+        with running([ours]):
+            self._timed("memory", lambda: cost.live_calls(ours, load, plan.live_calls, plan.live_rate, self.figures))
 
-def idle_calls(calls: int, rate: int, figures: dict[str, object]) -> None:
-    """What a call that is up and silent costs in memory, and whether it all comes back when they end.
+    def _workers(self) -> None:
+        plan, load = self._plan, self._load()
+        one, two = (EdgeProxy(load, workers=count, name=name) for count, name in ((1, "1 worker"), (2, "2 workers")))
+        with running([one, two]):
 
-    It is done twice. The first start is after 2000 short calls; the second is what the first burst left, so that what
-    grows again and again is told from what grew once.
-    """
-    rounds: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        load = Load(Site(), free_port())
-        proxy = EdgeProxy(directory, load)
-        proxy.start()
-        try:
-            measure(proxy, load, 500, 2000, directory)  # what only ever grows once has grown
-            settle(proxy)
-            for _ in range(2):
-                at_rest = rss_bytes(proxy)
-                with_calls = hold_calls(proxy, load, calls, rate, directory)
-                settle(proxy)
-                rounds.append({"at_rest": at_rest, "with_calls": with_calls, "after": rss_bytes(proxy)})
-        finally:
-            proxy.stop()
-    table = Table(title=f"{calls} established, silent calls")
-    for column in ("burst", "at rest, MB", "with the calls, MB", "bytes per call", "after, MB", "after / at rest"):
-        table.add_column(column, justify="right")
-    for number, one in enumerate(rounds, 1):
-        per_call = (one["with_calls"] - one["at_rest"]) / calls if one["with_calls"] else float("nan")
-        table.add_row(
-            str(number),
-            f"{one['at_rest'] / 1e6:.1f}",
-            f"{one['with_calls'] / 1e6:.1f}",
-            f"{per_call:.0f}",
-            f"{one['after'] / 1e6:.1f}",
-            f"{one['after'] / one['at_rest']:.3f}",
+            def run() -> None:
+                cost.workers(one, two, load, plan.rates[-2:], plan.seconds, plan.rounds, self.figures)
+                cost.highest_rates([one, two], load, plan.rate_seconds, self.figures, "highest_rate_of_workers")
+
+            self._timed("workers", run)
+
+    def _sizes(self) -> None:
+        """The smallest network, one that is larger in one respect each, and one that is larger in all."""
+        large, directory = self._plan.large, self._directory
+        tiny = Size("smallest", 10, 10, 10, 100)
+        small = Network(directory / "smallest", tiny)
+        numbers = Network(directory / "numbers", tiny._replace(name="numbers", numbers=large.numbers))
+        prefixes = Network(directory / "prefixes", tiny._replace(name="prefixes", prefixes=large.prefixes), small.data)
+        customers = Network(directory / "customers", tiny._replace(name="customers", customers=large.customers))
+        everything = Network(directory / "all", large)
+        load = Load(directory, small)
+        if "growth" in self._sections:
+            self._timed("growth", lambda: self._growth(load, [small, numbers, prefixes, customers, everything]))
+        if "disturb" in self._sections:
+            if obstacle():
+                say(f"delay is not measured: {obstacle()}")
+            else:
+                self._timed("disturb", lambda: self._disturb(replace(load, network=everything)))
+
+    def _growth(self, load: Load, networks: list[Network]) -> None:
+        plan = self._plan
+        small, numbers, prefixes, customers, everything = networks
+        few, many = small.size.live_calls, plan.large.live_calls
+        variants = [
+            (f"smallest: 10 of each, {few} live calls", small, few),
+            (f"{plan.large.numbers:,} numbers", numbers, few),
+            (f"{plan.large.prefixes:,} prefixes", prefixes, few),
+            (f"{plan.large.customers:,} customers", customers, few),
+            (f"{many:,} live calls", small, many),
+            ("all of these", everything, many),
+        ]
+        loads = [replace(load, network=network) for _, network, _ in variants]
+        proxies = [
+            EdgeProxy(its_load, name=name, place=f"growth-{place}")
+            for place, (its_load, (name, _, _)) in enumerate(zip(loads, variants, strict=True))
+        ]
+        with running(list(proxies)):
+            for proxy, its_load, (_, _, calls) in zip(proxies, loads, variants, strict=True):
+                cost.bring_up(proxy, its_load, calls, plan.live_rate)
+            if plan.settles:
+                cost.settle(proxies[-1])
+            cost.growth(proxies, loads, 1000, plan.seconds, plan.rounds, self.figures)
+
+    def _disturb(self, load: Load) -> None:
+        plan = self._plan
+        with delay.disk_of_its_own(load.directory) as disk:
+            proxy = EdgeProxy(load, name="disturbed", data_dir=None if disk is None else disk / "data")
+            with running([proxy]):
+                measure(proxy, load, plan.disturbed_rate, plan.seconds)
+                rounds = max(plan.rounds // 2, 1)
+                delay.disturbed(
+                    proxy, load.network, disk, load, plan.disturbed_rate, plan.seconds + 5, rounds, self.figures
+                )
+
+    def _scale(self) -> None:
+        is_full = self._plan is FULL
+        self._timed(
+            "scale", lambda: scale(LARGE if is_full else ScaleSize("larger", 100_000, 10_000, 100), self.figures)
         )
-    console.print(table)
-    figures["idle_calls"] = {"calls": calls, "rounds": rounds}
-
-
-def hold_calls(proxy: EdgeProxy, load: Load, calls: int, rate: int, directory: Path) -> int:
-    """Set up these calls, let them be silent, end them; what the proxy held while there was nothing else."""
-    hold_ms = int(calls / rate * 1000) + 45_000  # past timer L and M, so that only the calls are left
-    keys = {
-        "from": f"<sip:{ACME_NUMBER}@acme.example>",
-        "headers": f"P-Asserted-Identity: <sip:{ACME_NUMBER}@acme.example>",
-    }
-    local, remote = (ACME_HOST, load.caller_port), (PROXY_HOST, proxy.entry_port)
-    with (
-        Sipp(directory, "uas", local=(CARRIER_HOST, load.carrier_port), calls=calls, timeout_s=300) as callee,
-        Sipp(
-            directory,
-            "uac",
-            local=local,
-            remote=remote,
-            calls=calls,
-            rate=rate,
-            hold_ms=hold_ms,
-            keys=keys,
-            timeout_s=300,
-        ) as caller,
-    ):
-        with_calls = 0
-        deadline = time.monotonic() + hold_ms / 1000
-        while time.monotonic() < deadline:
-            time.sleep(1.0)
-            seen = proxy.proxy.scrape()
-            if seen.total("calls_active") == calls and seen.total("transactions_active") == 0:
-                with_calls = rss_bytes(proxy)
-                break
-        caller.wait()
-        callee.wait()
-    return with_calls
-
-
-def settle(proxy: EdgeProxy) -> None:
-    """Wait until every transaction's last timer is over, and the proxy has had the time to see that it is idle."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and proxy.proxy.scrape().total("transactions_active"):
-        time.sleep(1.0)
-    time.sleep(6.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round at one rate, fewer idle calls")
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small networks and short rounds, no memory per call: under three minutes"
+    )
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {','.join(SECTIONS)}")
+    parser.add_argument("--rounds", type=int, help="more rounds, or fewer")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where every figure goes")
     chosen = parser.parse_args()
-    figures: dict[str, object] = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-    }
-    if chosen.quick:
-        compare([500], 4, 1, figures)
-        idle_calls(1000, 500, figures)
-        scale(Size("larger", 100_000, 10_000, 100), figures)
-    else:
-        compare([300, 1000], 10, 3, figures)
-        idle_calls(10_000, 400, figures)
-        scale(LARGE, figures)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures in {chosen.json}")
+    sections = frozenset(chosen.only.split(","))
+    if not sections <= set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(sections - set(SECTIONS)))}")
+    plan = QUICK if chosen.quick else FULL
+    if chosen.rounds:
+        plan = plan._replace(rounds=chosen.rounds)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="edge-proxy-bench-") as name:
+        bench = Bench(Path(name), plan, sections)
+        try:
+            bench.run()
+        finally:
+            chosen.json.write_text(json.dumps(bench.figures, indent=2, default=str) + "\n", encoding="utf-8")
+            say(f"figures in {chosen.json}; {time.monotonic() - started:.0f} s in all")
 
 
 if __name__ == "__main__":

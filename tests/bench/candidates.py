@@ -1,27 +1,46 @@
-"""What is measured: each a process (or a few) that carries calls from one SIPp to another, and its CPU time."""
+"""What is measured: each a process (or a few) that carries calls from one SIPp to another, and its processor time.
+
+All of them get the same network (network.py), the same callers and the same carrier.
+"""
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from edge_proxy import ENGINE
 from edge_proxy.engine import PURE
+from tests.bench.network import Network
+from tests.bench.report import say
 from tests.kit.ports import free_port, wait_until_bound
-from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST, ProxyProcess, Site
+from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, ProxyProcess, Site
 
-HERE = Path(__file__).parent
-_TICKS = os.sysconf("SC_CLK_TCK")
+HERE: Final = Path(__file__).parent
+NULL: Final = "null forwarder"
+KAMAILIO: Final = "kamailio"
+_START_S: Final = 600.0
+"""Kamailio reads a million numbers in half a minute, and whatever else is busy then makes it longer."""
+_PROCESS_CLOCK: Final = 2
+"""CPUCLOCK_SCHED of the kernel's clock numbers: nanoseconds of a whole process, its ended threads included."""
 
 
 class Candidate(Protocol):
     name: str
-    entry_port: int
-    """Where the caller sends."""
+
+    @property
+    def entry_port(self) -> int:
+        """Where the caller sends."""
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        """Where it sends from."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -30,41 +49,69 @@ class Candidate(Protocol):
 
 @dataclass
 class Load:
-    """The ports at both ends; one pair for all candidates, so that each forwards the same."""
+    """The two ends; the same for all candidates, so that each forwards the same."""
 
-    site: Site
-    caller_port: int
+    directory: Path
+    network: Network
+    site: Site = field(default_factory=Site)
+    caller_port: int = field(default_factory=free_port)
 
     @property
     def carrier_port(self) -> int:
         return self.site.carrier_port
 
+    def site_of_its_own(self) -> Site:
+        """Ports for one more proxy beside the others, with the same carrier."""
+        ports = {name: free_port() for name in ("customers_port", "carriers_port", "metrics_port")}
+        return replace(self.site, **ports)
 
-def cpu_s(candidate: Candidate) -> float:
-    """User and system time of all its processes so far."""
-    total = 0
+
+def processor_s(candidate: Candidate) -> float:
+    """User and system time of all its processes so far, ended threads included."""
+    total = 0.0
     for pid in candidate.pids():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+        with suppress(OSError):
+            total += time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
+    return total
 
 
-def rss_bytes(candidate: Candidate) -> int:
-    """Resident memory of all its processes."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in candidate.pids())
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def family(pid: int) -> list[int]:
+    """A process and all that come from it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            for child in (task / "children").read_text(encoding="ascii").split():
+                found += family(int(child))
+    return found
+
+
+class Memory:
+    """What the processes of a candidate hold, in bytes; pages that they share count once."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.all = self.private = self.mapped = 0
+        for pid in pids:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+            found = {key: int(size) * 1024 for key, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+            self.all += found["Pss"]
+            self.private += found["Pss_Anon"]
+            self.mapped += found["Pss_File"] + found["Pss_Shmem"]
 
 
 class NullForwarder:
     """The floor: system calls and nothing else."""
 
-    name = "null forwarder"
+    name = NULL
 
-    def __init__(self, directory: Path, load: Load, port: int) -> None:
-        self.entry_port = port
-        self._program = directory / "null_forwarder"
+    def __init__(self, load: Load) -> None:
+        self.entry_port = free_port()
+        self._program = load.directory / "null_forwarder"
         self._load = load
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        return (self.entry_port,)
 
     def start(self) -> None:
         subprocess.run(["gcc", "-O2", "-o", self._program, HERE / "null_forwarder.c"], check=True)
@@ -82,27 +129,46 @@ class NullForwarder:
 
 
 class Kamailio:
-    """Kamailio with its fast allocator: Debian's default one, made for debugging, would flatter us."""
+    """Kamailio with its fast allocator (Debian's default one, made for debugging, would flatter us), one UDP worker."""
 
-    name = "kamailio"
-
-    def __init__(self, directory: Path, load: Load, port: int) -> None:
-        self.entry_port = port
-        self._directory = directory
+    def __init__(self, load: Load, network: Network | None = None, name: str = KAMAILIO) -> None:
+        self.name = name
+        self.entry_port = free_port()
         self._load = load
+        self._network = network or load.network
+        self._directory = load.directory / name.replace(" ", "-")
         self._process: subprocess.Popen[bytes] | None = None
+        self.ready_after_s = 0.0
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        return (self.entry_port,)
 
     def start(self) -> None:
-        text = (HERE / "kamailio.cfg").read_text()
-        config = self._directory / "kamailio.cfg"
-        config.write_text(
-            text.replace("@PORT@", str(self.entry_port)).replace("@CARRIER@", str(self._load.carrier_port))
-        )
-        log = (self._directory / "kamailio.log").open("wb")
-        command = ["kamailio", "-f", str(config), "-x", "fm", "-X", "fm", "-m", "512", "-M", "16", "-DD", "-E"]
-        with log:
+        self._directory.mkdir(exist_ok=True)
+        database, config = self._directory / "network.sqlite", self._directory / "kamailio.cfg"
+        self._network.write_kamailio_database(database)
+        size = self._network.size
+        text = (HERE / "kamailio.cfg").read_text(encoding="utf-8")
+        for word, value in {
+            "PORT": self.entry_port,
+            "CARRIER": self._load.carrier_port,
+            "CHILDREN": 1,
+            "DATABASE": database,
+            "OWNED_SIZE": max(size.numbers.bit_length(), 4),
+            "ACCOUNTS": self._directory,
+        }.items():
+            text = text.replace(f"@{word}@", str(value))
+        config.write_text(text, encoding="utf-8")
+        rows = size.numbers + size.prefixes
+        shared_mb, private_mb = 512 + rows // 1500, 64 + max(size.numbers, size.prefixes) // 400
+        command = ["kamailio", "-f", str(config), "-DD", "-E", "-x", "fm", "-X", "fm", "-b", str(4 << 20)]
+        command += ["-m", str(shared_mb), "-M", str(private_mb), "-Y", str(self._directory)]
+        with (self._directory / "kamailio.log").open("wb") as log:
+            started = time.monotonic()
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until_bound(self.entry_port)
+        wait_until_bound(self.entry_port, timeout_s=_START_S)
+        self.ready_after_s = time.monotonic() - started
 
     def stop(self) -> None:
         if self._process is not None:
@@ -110,53 +176,77 @@ class Kamailio:
             self._process.wait(timeout=20)
 
     def pids(self) -> list[int]:
-        if self._process is None:
-            return []
-        parent = self._process.pid
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [parent, *map(int, children)]
+        return [] if self._process is None else family(self._process.pid)
 
 
 class EdgeProxy:
     """The product: whole decision, evidence, metrics and call log on."""
 
-    def __init__(self, directory: Path, load: Load, engine: str = ENGINE.engine) -> None:
-        self.name = f"edge_proxy {engine}"
-        site = load.site
-        if engine != ENGINE.engine:  # beside the other one
-            ports = {name: free_port() for name in ("customers_port", "carriers_port", "metrics_port")}
-            site = replace(site, **ports)
-            directory = directory / engine
-            directory.mkdir()
-        self.entry_port = site.customers_port
-        self.proxy = ProxyProcess(directory, site, engine=engine)
+    def __init__(
+        self,
+        load: Load,
+        *,
+        engine: str = ENGINE.engine,
+        workers: int = 1,
+        name: str = "",
+        place: str = "",
+        data_dir: Path | None = None,
+    ) -> None:
+        """Its files are in `place` beneath the load's directory, but for its data where `data_dir` says otherwise."""
+        self.name = name or f"edge_proxy {engine}"
+        site = load.site_of_its_own()
+        directory = load.directory / (place or self.name.replace(" ", "-"))
+        config = load.network.config(site, directory, data_dir)
+        config["workers"] = workers
+        self.proxy = ProxyProcess(directory, site, config, engine=engine)
+        self.proxy.ready_timeout_s = _START_S
+
+    @property
+    def entry_port(self) -> int:
+        return self.proxy.site.customers_port
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        return (self.proxy.site.customers_port, self.proxy.site.carriers_port)
 
     def start(self) -> None:
         self.proxy.start()
 
     def stop(self) -> None:
-        self.proxy.stop()
+        with suppress(subprocess.TimeoutExpired):
+            self.proxy.stop()
+        self.proxy.__exit__()
 
     def pids(self) -> list[int]:
-        return [self.proxy.pid]
+        return family(self.proxy.pid)
 
 
-def candidates(directory: Path, load: Load, ports: tuple[int, int]) -> list[Candidate]:
+def field_of(load: Load) -> list[Candidate]:
     """Those that can run here; a missing one is said, not left out in silence."""
-    found: list[Candidate] = [EdgeProxy(directory, load)]
-    if ENGINE.engine == PURE:
-        print(f"edge_proxy runs pure: {ENGINE.note}")
-    else:
-        found.append(EdgeProxy(directory, load, PURE))
-    if shutil.which("kamailio"):
-        found.append(Kamailio(directory, load, ports[0]))
-    else:
-        print("kamailio is missing (Debian package kamailio): not compared")
+    found: list[Candidate] = []
     if shutil.which("gcc"):
-        found.append(NullForwarder(directory, load, ports[1]))
+        found.append(NullForwarder(load))
     else:
-        print("gcc is missing: no null forwarder")
+        say("gcc is missing: no null forwarder")
+    if shutil.which("kamailio"):
+        found.append(Kamailio(load))
+    else:
+        say("kamailio is missing (Debian packages kamailio, kamailio-sqlite-modules): not compared")
+    found.append(EdgeProxy(load))
+    if ENGINE.engine == PURE:
+        say(f"edge_proxy runs pure: {ENGINE.note}")
+    else:
+        found.append(EdgeProxy(load, engine=PURE))
     return found
 
 
-__all__ = ["PROXY_HOST", "Candidate", "EdgeProxy", "Load", "candidates", "cpu_s", "rss_bytes"]
+@contextmanager
+def running(candidates: list[Candidate]) -> Iterator[None]:
+    """All of them, at once."""
+    try:
+        for candidate in candidates:
+            candidate.start()
+        yield
+    finally:
+        for candidate in candidates:
+            candidate.stop()

@@ -159,7 +159,7 @@ class ProxyProcess:
         return self._process is not None and self._process.poll() is None
 
     def write_config(self) -> None:
-        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        self.config_path.write_text(yaml.dump(self.config, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
 
     def start(self) -> None:
         """Start and return when the ready line is there."""

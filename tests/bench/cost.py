@@ -1,0 +1,208 @@
+"""What a call costs each candidate, which rate it sustains, and what it holds in memory; rounds are interleaved.
+
+A machine's speed drifts by more than the candidates differ. So every round measures all of them within seconds of each
+other, and beside medians of the figures stand medians of the rounds' own ratios.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tests.bench.candidates import KAMAILIO, NULL, Candidate, EdgeProxy, Load, Memory
+from tests.bench.load import Calls, Slice, measure
+from tests.bench.report import Figures, say, show, spread
+
+_LOWEST_RATE = 250
+_HIGHEST_RATE = 8000
+_BISECTIONS = 3
+
+
+def cost(
+    field: Sequence[Candidate], load: Load, rates: Sequence[int], seconds: float, rounds: int, figures: Figures
+) -> None:
+    """Processor time per call, every candidate at every rate, again and again."""
+    slices: dict[tuple[str, int], list[Slice]] = defaultdict(list)
+    for _ in range(rounds):
+        for rate in rates:
+            for candidate in field:
+                slices[candidate.name, rate].append(measure(candidate, load, rate, seconds))
+    names = [candidate.name for candidate in field]
+    show(
+        f"Processor time per completed call, microseconds: median of {rounds} rounds (lowest to highest)",
+        ("candidate", *(f"{rate} calls/s" for rate in rates)),
+        [(name, *(_cell(slices[name, rate]) for rate in rates)) for name in names],
+    )
+    for reference in (NULL, KAMAILIO):
+        if reference in names:
+            show(
+                f"The same as a multiple of {reference}'s in the same round: median of {rounds} rounds",
+                ("candidate", *(f"{rate} calls/s" for rate in rates)),
+                [
+                    (name, *(spread(_ratios(slices[name, rate], slices[reference, rate]), 2) for rate in rates))
+                    for name in names
+                    if name != reference
+                ],
+            )
+    figures["cost"] = {f"{name} at {rate}/s": [one._asdict() for one in slices[name, rate]] for name, rate in slices}
+
+
+def _cell(slices: Sequence[Slice]) -> str:
+    """Figures of rounds that were no fair test are shown, and why."""
+    text = spread([one.us_per_call for one in slices if one.calls])
+    lost = sum(not one.is_sustained for one in slices)
+    return f"{text}; not sustained in {lost}" if lost else text
+
+
+def _ratios(slices: Sequence[Slice], reference: Sequence[Slice]) -> list[float]:
+    return [
+        one.us_per_call / base.us_per_call
+        for one, base in zip(slices, reference, strict=True)
+        if one.calls and base.us_per_call
+    ]
+
+
+def highest_rates(field: Sequence[Candidate], load: Load, seconds: float, figures: Figures, key: str) -> None:
+    """The highest rate at which less than 0.1 % of messages are sent again: doubled until it fails, then bisected."""
+    rows, found = [], {}
+    for candidate in field:
+        best, tried = _search(candidate, load, seconds)
+        found[candidate.name] = {"best": best._asdict() if best else None, "tried": [one._asdict() for one in tried]}
+        if best is None:
+            rows.append((candidate.name, f"below {_LOWEST_RATE}", "-", "-", "-"))
+            continue
+        limit = "candidate" if best.cores > 0.85 else "load generator, or not reached"
+        capacity = 1e6 / best.us_per_call
+        rows.append((candidate.name, f"{best.rate:,.0f}", f"{best.cores:.0%}", f"{capacity:,.0f}", limit))
+    show(
+        "Highest rate with under 0.1 % of messages sent again, and what one processor could carry at that cost",
+        ("candidate", "calls/s", "of one processor used", "calls/s of a whole processor", "what was at its limit"),
+        rows,
+    )
+    figures[key] = found
+
+
+def _search(candidate: Candidate, load: Load, seconds: float) -> tuple[Slice | None, list[Slice]]:
+    best: Slice | None = None
+    tried: list[Slice] = []
+    rate, failed = float(_LOWEST_RATE), 0.0
+    bisections = 0
+    while bisections <= _BISECTIONS and rate <= _HIGHEST_RATE:
+        one = measure(candidate, load, rate, seconds)
+        if not one.is_sustained:  # once more: a hiccup of the machine is no limit
+            time.sleep(1.0)
+            one = measure(candidate, load, rate, seconds)
+        tried.append(one)
+        if one.is_sustained:
+            best = one
+        else:
+            failed = rate
+            time.sleep(1.0)
+            if best is None:
+                break
+        rate = (best.rate + failed) / 2 if failed and best else rate * 2
+        bisections += bool(failed)
+    return best, tried
+
+
+def workers(
+    one: EdgeProxy, two: EdgeProxy, load: Load, rates: Sequence[int], seconds: float, rounds: int, figures: Figures
+) -> None:
+    """Two workers on one address beside one: what the steering costs, and what it yields."""
+    slices: dict[tuple[str, int], list[Slice]] = defaultdict(list)
+    for _ in range(rounds):
+        for rate in rates:
+            for candidate in (one, two):
+                slices[candidate.name, rate].append(measure(candidate, load, rate, seconds))
+    rows = []
+    for rate in rates:
+        first, second = slices[one.name, rate], slices[two.name, rate]
+        ratios = _ratios(second, first)
+        gain = [2 / ratio for ratio in ratios]
+        rows.append((f"{rate}", _cell(first), _cell(second), spread(ratios, 2), spread(gain, 2)))
+    show(
+        "One worker and two on one address: microseconds per call, all processes; medians (lowest to highest)",
+        ("calls/s", "1 worker", "2 workers", "2 workers / 1 worker", "rate that 2 processors carry / that of 1"),
+        rows,
+    )
+    figures["workers"] = {f"{name} at {rate}/s": [one._asdict() for one in slices[name, rate]] for name, rate in slices}
+
+
+def memory_at_rest(field: Sequence[Candidate], figures: Figures) -> None:
+    """What each holds when nothing is under way."""
+    rows, found = [], {}
+    for candidate in field:
+        held = Memory(candidate.pids())
+        found[candidate.name] = vars(held)
+        rows.append((candidate.name, *(f"{size / 1e6:.1f}" for size in (held.all, held.private, held.mapped))))
+    show(
+        "Memory at rest, MB, all processes of a candidate; what they share counts once",
+        ("candidate", "all", "private", "mapped files and shared memory"),
+        rows,
+    )
+    figures["memory_at_rest"] = found
+
+
+def bring_up(candidate: EdgeProxy, load: Load, calls: int, rate: float) -> None:
+    """Establish calls and leave them up and silent: both ends go away without a word."""
+    hold_ms = int(calls / rate * 1000) + 120_000
+    with Calls(candidate, load, rate, calls, hold_ms=hold_ms, timeout_s=hold_ms // 1000 + 60):
+        deadline = time.monotonic() + calls / rate * 2 + 30
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            if candidate.proxy.scrape().total("calls_active") >= calls:
+                time.sleep(1.0)  # the last ACKs
+                return
+    say(f"{candidate.name}: not all of {calls} calls came up")
+
+
+def live_calls(candidate: EdgeProxy, load: Load, calls: int, rate: float, figures: Figures) -> None:
+    """What a call that is up and silent holds, when its transactions are over."""
+    measure(candidate, load, rate, 4)  # what only ever grows once has grown
+    settle(candidate)
+    before = Memory(candidate.pids())
+    up = candidate.proxy.scrape().total("calls_active")
+    bring_up(candidate, load, calls, rate)
+    settle(candidate)
+    after = Memory(candidate.pids())
+    added = candidate.proxy.scrape().total("calls_active") - up
+    per_call = (after.private - before.private) / max(added, 1)
+    show(
+        f"Memory of {calls:,} established, silent calls",
+        ("candidate", "private at rest, MB", "private with the calls, MB", "bytes per call"),
+        [(candidate.name, f"{before.private / 1e6:.1f}", f"{after.private / 1e6:.1f}", f"{per_call:,.0f}")],
+    )
+    figures["live_calls"] = {"calls": added, "at_rest": vars(before), "with_calls": vars(after)}
+
+
+def settle(candidate: EdgeProxy) -> None:
+    """Wait until every transaction's last timer is over, and the proxy has had the time to see that it is idle."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and candidate.proxy.scrape().total("transactions_active"):
+        time.sleep(1.0)
+    time.sleep(6.0)
+
+
+def growth(
+    variants: Sequence[EdgeProxy], loads: Sequence[Load], rate: int, seconds: float, rounds: int, figures: Figures
+) -> None:
+    """The cost of a call in networks of several sizes, each beside the first, the smallest."""
+    slices: dict[str, list[Slice]] = defaultdict(list)
+    for _ in range(rounds):
+        for candidate, load in zip(variants, loads, strict=True):
+            slices[candidate.name].append(measure(candidate, load, rate, seconds))
+    small = slices[variants[0].name]
+    rows = [
+        (candidate.name, _cell(slices[candidate.name]), spread(_ratios(slices[candidate.name], small), 3))
+        for candidate in variants
+    ]
+    show(
+        f"Growth: processor time per call at {rate} calls/s, microseconds, and as a multiple of the smallest network's",
+        ("network", "microseconds per call", "multiple, same round"),
+        rows,
+    )
+    figures["growth"] = {name: [one._asdict() for one in found] for name, found in slices.items()}
+    low = statistics.median(one.us_per_call for one in small)
+    say(f"(within 5 % means between {low * 0.95:.0f} and {low * 1.05:.0f}; the spread says what this run can tell)")
