@@ -26,6 +26,11 @@ _SLOT_S: Final = 10.0
 _LONGEST_INTERVAL_S: Final = 7 * 86_400
 _MAX_UNSEEN: Final = 4096
 
+_CUSTOMERS: Final = Side.CUSTOMERS
+_BYE: Final = EndCause.BYE
+_CANCELLED: Final = EndCause.CANCELLED
+_TIMED_OUT: Final = EndCause.TIMED_OUT
+
 # The called side was reached and did not take the call: the network did its work (RFC 6076 §4.7, ITU-T E.425 NER).
 _EFFECTIVE_REFUSALS: Final = frozenset({480, 486, 600, 603})
 
@@ -215,7 +220,7 @@ class CallBook:
         answered, ringing = call.answered_at, call.ringing_at
         duration_s = None if answered is None else now - answered
         is_effective = answered is None and (
-            status in _EFFECTIVE_REFUSALS or (ringing is not None and cause in {EndCause.CANCELLED, EndCause.TIMED_OUT})
+            status in _EFFECTIVE_REFUSALS or (ringing is not None and (cause is _CANCELLED or cause is _TIMED_OUT))
         )
         for tally in call.tallies:
             tally.active -= 1
@@ -225,27 +230,27 @@ class CallBook:
         if duration_s is not None:
             self.durations[side].observe(duration_s)
             short_calls = self.short_calls.get(attempt.customer)
-            if short_calls is not None and side is Side.CUSTOMERS and not attempt.verdict.is_emergency:
+            if short_calls is not None and side is _CUSTOMERS and not attempt.verdict.is_emergency:
                 short_calls.observe(duration_s, now)
         return Ending(
-            evidence_id=attempt.evidence_id,
-            at=wall,
-            call_id=attempt.facts.call_id,
-            customer=attempt.customer,
-            caller_side=side,
-            cause=cause,
-            ended_by=ended_by,
-            status=status,
-            setup_s=None if answered is None else answered - call.started_at,
-            duration_s=duration_s,
-            attempt=attempt,
-            pdd_s=None if ringing is None else ringing - call.started_at,
-            q850=q850,
+            attempt.evidence_id,
+            wall,
+            attempt.facts.call_id,
+            attempt.customer,
+            side,
+            cause,
+            ended_by,
+            status,
+            None if answered is None else answered - call.started_at,
+            duration_s,
+            attempt,
+            None if ringing is None else ringing - call.started_at,
+            q850,
         )
 
     def hang_up(self, call: Call, by: Party, now: Monotonic, wall: Wall, q850: int | None = None) -> Ending | None:
         """A BYE came for this call."""
-        return self.end(call, EndCause.BYE, by, 200, now, wall, q850)
+        return self.end(call, _BYE, by, 200, now, wall, q850)
 
     def end_unseen(
         self, state: DialogState, call_id: str, ended_by: Party, wall: Wall, q850: int | None = None
@@ -261,20 +266,21 @@ class CallBook:
         if len(self._unseen) >= _MAX_UNSEEN:
             del self._unseen[next(iter(self._unseen))]
         self._unseen[evidence_id] = None
-        self.ended[state.caller_side, EndCause.BYE] += 1
+        self.ended[state.caller_side, _BYE] += 1
         return Ending(
-            evidence_id=evidence_id,
-            at=wall,
-            call_id=call_id,
-            customer=state.customer,
-            caller_side=state.caller_side,
-            cause=EndCause.BYE,
-            ended_by=ended_by,
-            status=200,
-            setup_s=None,
-            duration_s=max(0.0, wall - state.started_s),
-            attempt=None,
-            q850=q850,
+            evidence_id,
+            wall,
+            call_id,
+            state.customer,
+            state.caller_side,
+            _BYE,
+            ended_by,
+            200,
+            None,
+            max(0.0, wall - state.started_s),
+            None,
+            None,
+            q850,
         )
 
     def next_deadline(self) -> Monotonic | None:

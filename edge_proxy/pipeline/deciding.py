@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edge_proxy.addr import E164, Monotonic, Wall
 from edge_proxy.numbers.e164 import read_number
 from edge_proxy.pipeline.calls import CallBook
@@ -21,6 +23,12 @@ from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
 from edge_proxy.traffic.ledger import LedgerRow
+
+_ALLOWED: Final = Outcome.ALLOWED
+_REFUSED: Final = Outcome.REFUSED
+_DIVERTED: Final = Outcome.DIVERTED
+_MONITOR: Final = Mode.MONITOR
+_NO_HOLDS: Final[tuple[Key, ...]] = ()
 
 
 class Decider:
@@ -51,35 +59,39 @@ class Decider:
         `uri` is where it wants to go, `row` the ledger row of the AS it came from.
         """
         judgement = judge(snapshot, message, uri, source)
-        facts, verdict = judgement.facts, judgement.verdict
+        facts = judgement.facts
+        verdict = judgement.verdict
         facts.body = b""  # read by the signals; not kept with the call
+        book = snapshot.rulebook
+        origin = source.origin
         if not has_evidence_room and verdict.passes:
             self._counters.evidence_unavailable += 1
             if snapshot.refuses_without_evidence and not verdict.is_emergency:
                 verdict = _without_evidence(verdict)
         responsible = judgement.responsible
-        holds: tuple[Key, ...] = ()
-        if verdict.reason in SPOOFING:
-            self._note_spoof(facts, snapshot.rulebook.per_asn, now)
+        holds = _NO_HOLDS
+        if verdict.outcome is not _ALLOWED and verdict.reason in SPOOFING:
+            self._note_spoof(facts, book.per_asn, now)
         # Calls that pass are charged; nobody is charged for an emergency, and no emergency is ever limited.
-        if verdict.passes and responsible is not None:
+        if responsible is not None and verdict.outcome is not _REFUSED:
             if verdict.is_emergency:
                 holds = (("emergency", responsible.id, 0),)
-            else:
+            elif responsible.limits.is_limited or book.per_asn is not NO_ASN_LIMITS:
                 holds = self._hold_to_limits(snapshot, judgement, responsible, now)
         if verdict.status and verdict.refusal is None:
-            tell(verdict, snapshot.rulebook.refusals, facts.method)
+            tell(verdict, book.refusals, facts.method)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
-        mode = snapshot.rulebook.mode_for(responsible, source.origin.trunk)
+        mode = book.mode_for(responsible, origin.trunk)
         attempt = Attempt(evidence_id, wall, facts, verdict, customer, mode, judgement.called, snapshot.version, holds)
-        self._counters.count_verdict(source.origin.side, verdict, customer)
-        if source.origin.customer is not None and facts.method == "INVITE":
-            self._counters.equipment.see(source.origin.customer, facts.user_agent, wall)
+        self._counters.count_verdict(origin.side, verdict, customer)
+        if origin.customer is not None and facts.method == "INVITE":
+            self._counters.equipment.see(origin.customer, facts.user_agent, wall)
         row.calls_from += 1
-        if verdict.outcome is Outcome.ALLOWED:
+        outcome = verdict.outcome
+        if outcome is _ALLOWED:
             row.allowed += 1
-        elif verdict.outcome in {Outcome.REFUSED, Outcome.DIVERTED}:
+        elif outcome is _REFUSED or outcome is _DIVERTED:
             row.refused += 1
         else:
             row.monitored += 1
@@ -108,11 +120,11 @@ class Decider:
         called = _called_number(judgement, customer) if customer.limits.has_details else None
         active = self._calls.active_of(customer.id)
         book = snapshot.rulebook
-        is_monitored = book.mode_for(customer, facts.source.origin.trunk) is Mode.MONITOR
+        is_monitored = book.mode_for(customer, facts.source.origin.trunk) is _MONITOR
         # What passes only since nothing is enforced counts while it is up, but enforced it would have used up nothing.
         is_charged = not is_monitored or verdict.outcome is not Outcome.MONITORED
         shared = self.limiter.shared
-        if shared is None or not (customer.limits.is_limited or book.per_asn is not NO_ASN_LIMITS):
+        if shared is None:
             admission = self.limiter.admit(facts, customer, called, active, book.per_asn, now, charges_it=is_charged)
         else:
             with shared:
@@ -145,6 +157,9 @@ class Decider:
 
 def _called_number(judgement: Judgement, customer: Customer) -> E164 | None:
     """Who is called, by the customer's dial plan where that was not worked out for the verdict."""
+    dialled = judgement.facts.dialled
+    if dialled is not None:
+        return dialled.number
     return judgement.called or read_number(judgement.facts.request_uri.user, customer.plan).number
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final
 
 from edge_proxy.addr import E164, Side
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -13,33 +13,37 @@ from edge_proxy.policy.verdict import Verdict
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
 
+_CARRIERS: Final = Side.CARRIERS
 
-class Judgement(NamedTuple):
+
+class Judgement:
     """A verdict with what it was reached from. `callee` and `called` are set for calls from a carrier only."""
 
-    facts: CallFacts
-    verdict: Verdict
-    callee: Customer | None
-    called: E164 | None
+    __slots__ = ("called", "callee", "facts", "responsible", "verdict")
 
-    @property
-    def responsible(self) -> Customer | None:
+    def __init__(self, facts: CallFacts, verdict: Verdict, callee: Customer | None, called: E164 | None) -> None:
+        self.facts = facts
+        self.verdict = verdict
+        self.callee = callee
+        self.called = called
+        self.responsible = facts.source.origin.customer or callee
         """The customer that the attempt is booked on: the one that calls, or the one that is called."""
-        return self.facts.source.origin.customer or self.callee
 
 
 def judge(snapshot: Snapshot, message: Message, uri: Uri, source: Source, trace: list[Step] | None = None) -> Judgement:
     """The verdict on a request that begins something; `uri` is where it wants to go."""
     book = snapshot.rulebook
+    origin = source.origin
     called: E164 | None = None
     callee: Customer | None = None
-    if source.origin.side is Side.CARRIERS:
+    if origin.side is _CARRIERS:
         callee, called = book.owner_of_user(uri.user)
-    party = source.origin.customer or callee
+    party = origin.customer or callee
     facts = extract_facts(message, source, uri, None if party is None else party.plan)
-    if source.origin.customer is not None and facts.traces.media_hosts:
-        facts.traces.media_origins = tuple(
-            source.origin if host == source.address.host else snapshot.origin_of(host, Side.CUSTOMERS)
-            for host in facts.traces.media_hosts
+    traces = facts.traces
+    if traces.media_hosts and origin.customer is not None:
+        own = source.address.host
+        traces.media_origins = tuple(
+            [origin if host == own else snapshot.media_origin(host) for host in traces.media_hosts]
         )
     return Judgement(facts, decide(facts, book, callee, trace), callee, called)

@@ -38,7 +38,7 @@ class Party(StrEnum):
     PROXY = "proxy"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Attempt:
     """One attempt and its verdict. `evidence_id` is a 64-bit number, shown as 16 hexadecimal digits."""
 
@@ -50,11 +50,33 @@ class Attempt:
     mode: Mode
     called_number: E164 | None
     snapshot: str
-    holds: tuple[Key, ...] = ()
+    holds: tuple[Key, ...]
     """What limits count it as while it is up."""
 
+    def __init__(
+        self,
+        evidence_id: int,
+        at: Wall,
+        facts: CallFacts,
+        verdict: Verdict,
+        customer: str,
+        mode: Mode,
+        called_number: E164 | None,
+        snapshot: str,
+        holds: tuple[Key, ...],
+    ) -> None:
+        self.evidence_id = evidence_id
+        self.at = at
+        self.facts = facts
+        self.verdict = verdict
+        self.customer = customer
+        self.mode = mode
+        self.called_number = called_number
+        self.snapshot = snapshot
+        self.holds = holds
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class Ending:
     """The end of an attempt that was let through. Durations are None where the phase was never reached or seen."""
 
@@ -70,10 +92,40 @@ class Ending:
     duration_s: float | None
     attempt: Attempt | None
     """None when another worker or an earlier life of this one saw the call begin."""
-    pdd_s: float | None = None
+    pdd_s: float | None
     """Post-dial delay: from the INVITE to the first 18x, or to the answer when none came before it."""
-    q850: int | None = None
+    q850: int | None
     """The Q.850 cause that whoever ended it gave (RFC 3326)."""
+
+    def __init__(
+        self,
+        evidence_id: int,
+        at: Wall,
+        call_id: str,
+        customer: str,
+        caller_side: Side,
+        cause: EndCause,
+        ended_by: Party,
+        status: int,
+        setup_s: float | None,
+        duration_s: float | None,
+        attempt: Attempt | None,
+        pdd_s: float | None,
+        q850: int | None,
+    ) -> None:
+        self.evidence_id = evidence_id
+        self.at = at
+        self.call_id = call_id
+        self.customer = customer
+        self.caller_side = caller_side
+        self.cause = cause
+        self.ended_by = ended_by
+        self.status = status
+        self.setup_s = setup_s
+        self.duration_s = duration_s
+        self.attempt = attempt
+        self.pdd_s = pdd_s
+        self.q850 = q850
 
     @property
     def ring_s(self) -> float | None:
@@ -98,7 +150,10 @@ class EvidenceIds:
 
     def next(self, wall: Wall) -> int:
         """A new id. Attempts of the same moment, and of a clock that was set back, get the next free ones."""
-        stamp = self._last = max(int(wall * _FRACTIONS), self._last + 1)
+        stamp = int(wall * _FRACTIONS)
+        if stamp <= self._last:
+            stamp = self._last + 1
+        self._last = stamp
         return stamp >> _FRACTION_BITS << 32 | self._worker_bits | stamp & _FRACTIONS - 1
 
 

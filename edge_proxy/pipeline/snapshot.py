@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from edge_proxy.addr import Side, Wall
 from edge_proxy.policy.access import Proof
@@ -16,6 +17,8 @@ from edge_proxy.routing.targets import Target
 from edge_proxy.sip.limits import Limits
 from edge_proxy.traffic.address_ranges import RangeMap
 from edge_proxy.traffic.asn_table import AsnTable
+
+_MOST_MEDIA: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Snapshot:
     tls_identities: Mapping[str, int] = field(default_factory=dict)
     """Names and hashes in the certificates of customers, with whose they are."""
 
+    _media: dict[str, Origin] = field(init=False, repr=False, compare=False, default_factory=dict)
+
     @property
     def customers(self) -> tuple[Customer, ...]:
         return self.rulebook.customers
@@ -73,6 +78,15 @@ class Snapshot:
             return Origin(side, customer, None, asn, candidates=candidates)
         ordinal = self.trunk_sources.find(host)
         return Origin(side, None, None if ordinal < 0 else self.trunks[ordinal], asn)
+
+    def media_origin(self, host: str) -> Origin:
+        """Whose address media of a customer goes to; remembered, for a bounded number."""
+        origin = self._media.get(host)
+        if origin is None:
+            if len(self._media) >= _MOST_MEDIA:
+                self._media.clear()
+            origin = self._media[host] = self.origin_of(host, Side.CUSTOMERS)
+        return origin
 
     def identify(self, origin: Origin, identities: tuple[str, ...]) -> Origin:
         """The origin when the far end of its TLS connection has proved to be these: stronger than its address."""

@@ -24,7 +24,7 @@ MAX_CLAIMS: Final = 16
 
 _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
-_NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
+NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
 _COMMON: Final = re.compile(rb"""(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
 
@@ -109,7 +109,7 @@ def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:
 def privacy_of(message: Message) -> frozenset[bytes]:
     """The values of Privacy, in lower case (RFC 3323 §4.2)."""
     if message.first[grammar.PRIVACY] < 0:
-        return _NO_PRIVACY
+        return NO_PRIVACY
     values = b";".join(message.values(grammar.PRIVACY)).replace(b",", b";").lower()
     return frozenset(value.strip(b" \t") for value in values.split(b";", 16)[:16])
 

@@ -7,10 +7,12 @@ Every claim of identity is read, none hides another (see claims.py), and so is w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from edge_proxy.numbers.e164 import DialPlan
+from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
 from edge_proxy.policy.claims import (
     NO_CLAIMS,
+    NO_PRIVACY,
     Claim,
     asserted_claims,
     from_claim,
@@ -25,8 +27,12 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
 
+_SDP: Final = "application/sdp"
+_SDP_BYTES: Final = b"application/sdp"
+_METHODS: Final = {b"INVITE": "INVITE", b"MESSAGE": "MESSAGE"}
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class CallFacts:
     """One attempt. Header texts are cut to 512 characters; nothing here is trusted because it is here."""
 
@@ -36,6 +42,8 @@ class CallFacts:
     cseq: int
     request_uri: Uri
     request_uri_text: str
+    dialled: Reading | None
+    """The called number by the caller's plan (calls from a customer only)."""
     from_claim: Claim
     asserted: tuple[Claim, ...]
     preferred: tuple[Claim, ...]
@@ -49,11 +57,49 @@ class CallFacts:
     """Of the forwarders, who passed the call on last: one by each of Diversion, History-Info and PASSporTs."""
     privacy: frozenset[bytes]
     has_excess_claims: bool
+    is_usual: bool
+    """Nothing but From and P-Asserted-Identity says who calls, and nothing that somebody passed the call on."""
     access_network: tuple[str, ...]
     content_type: str
     body: bytes
     user_agent: str
     traces: Traces
+
+    def __init__(
+        self,
+        source: Source,
+        method: str,
+        call_id: str,
+        cseq: int,
+        request_uri: Uri,
+        request_uri_text: str,
+        from_claim: Claim,
+        body: bytes,
+        traces: Traces,
+    ) -> None:
+        self.source = source
+        self.method = method
+        self.call_id = call_id
+        self.cseq = cseq
+        self.request_uri = request_uri
+        self.request_uri_text = request_uri_text
+        self.dialled = None
+        self.from_claim = from_claim
+        self.asserted = ()
+        self.preferred = ()
+        self.remote_party = ()
+        self.passports = ()
+        self.attestations = ()
+        self.forwarders = ()
+        self.last_forwarders = ()
+        self.privacy = NO_PRIVACY
+        self.has_excess_claims = False
+        self.is_usual = True
+        self.access_network = ()
+        self.content_type = ""
+        self.body = body
+        self.user_agent = ""
+        self.traces = traces
 
     @property
     def caller_claims(self) -> tuple[Claim, ...]:
@@ -67,11 +113,55 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     """Read an initial request. `plan` says how national numbers are meant; None reads international forms only."""
     # Few messages have any of these headers: what is not there is not even asked for.
     first = message.first
-    asserted = preferred = remote_party = diverters = history = NO_CLAIMS
-    passports = NO_PASSPORTS
     caller = from_claim(message, plan)
+    facts = CallFacts(
+        source,
+        _METHODS.get(message.method) or message.method.decode("ascii", "replace"),
+        message.call_id.decode("utf-8", "replace"),
+        message.cseq,
+        request_uri,
+        message.uri.decode("utf-8", "replace")[:512],
+        caller,
+        message.body,
+        read_traces(message),
+    )
+    if source.origin.customer is not None:
+        facts.dialled = read_number(request_uri.user, plan)
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:
         asserted = asserted_claims(message, plan, caller)
+        facts.asserted = asserted.read
+        if asserted.has_excess:
+            facts.has_excess_claims = True
+            facts.is_usual = False
+    if not _UNUSUAL.isdisjoint(message.kinds):
+        _read_unusual(message, facts, plan)
+    if first[grammar.CONTENT_TYPE] >= 0:
+        content_type = message.value(grammar.CONTENT_TYPE)
+        facts.content_type = _SDP if content_type == _SDP_BYTES else _text(content_type)
+    agent = message.value(grammar.USER_AGENT) or message.value(grammar.SERVER)
+    if agent:
+        facts.user_agent = _text(agent)
+    return facts
+
+
+_UNUSUAL: Final = frozenset(
+    {
+        grammar.P_PREFERRED_IDENTITY,
+        grammar.REMOTE_PARTY_ID,
+        grammar.IDENTITY,
+        grammar.DIVERSION,
+        grammar.HISTORY_INFO,
+        grammar.PRIVACY,
+        grammar.P_ACCESS_NETWORK_INFO,
+    }
+)
+"""The headers below, which most requests have none of."""
+
+
+def _read_unusual(message: Message, facts: CallFacts, plan: DialPlan | None) -> None:
+    first = message.first
+    preferred = remote_party = diverters = history = NO_CLAIMS
+    passports = NO_PASSPORTS
     if first[grammar.P_PREFERRED_IDENTITY] >= 0:
         preferred = listed_claims(message, grammar.P_PREFERRED_IDENTITY, plan)
     if first[grammar.REMOTE_PARTY_ID] >= 0:
@@ -82,35 +172,33 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         diverters = listed_claims(message, grammar.DIVERSION, plan)
     if first[grammar.HISTORY_INFO] >= 0:
         history = listed_claims(message, grammar.HISTORY_INFO, plan)
+    facts.preferred = preferred.read
+    facts.remote_party = remote_party.read
+    facts.passports = passports.callers
+    facts.attestations = passports.attestations
     # Diversion names the most recent first (RFC 5806 §4). Of a history, the last entry is who is called now; those
     # before it passed the call on (RFC 7044 §5).
-    return CallFacts(
-        source=source,
-        method=message.method.decode("ascii", "replace"),
-        call_id=message.call_id.decode("utf-8", "replace"),
-        cseq=message.cseq,
-        request_uri=request_uri,
-        request_uri_text=message.uri.decode("utf-8", "replace")[:512],
-        from_claim=caller,
-        asserted=asserted.read,
-        preferred=preferred.read,
-        remote_party=remote_party.read,
-        passports=passports.callers,
-        attestations=passports.attestations,
-        forwarders=diverters.read + history.read[:-1] + passports.diverters,
-        last_forwarders=diverters.read[:1] + history.read[-2:-1] + passports.last_diverters,
-        privacy=privacy_of(message),
-        has_excess_claims=asserted.has_excess
+    facts.forwarders = diverters.read + history.read[:-1] + passports.diverters
+    facts.last_forwarders = diverters.read[:1] + history.read[-2:-1] + passports.last_diverters
+    facts.has_excess_claims = (
+        facts.has_excess_claims
         or preferred.has_excess
         or remote_party.has_excess
         or passports.has_excess
         or diverters.has_excess
-        or history.has_excess,
-        access_network=tuple(
-            value.decode("utf-8", "replace")[:512] for value in message.values(grammar.P_ACCESS_NETWORK_INFO)
-        ),
-        content_type=message.text(grammar.CONTENT_TYPE)[:512],
-        body=message.body,
-        user_agent=(message.text(grammar.USER_AGENT) or message.text(grammar.SERVER))[:512],
-        traces=read_traces(message),
+        or history.has_excess
     )
+    facts.is_usual = not (
+        facts.has_excess_claims
+        or facts.preferred
+        or facts.remote_party
+        or facts.passports
+        or facts.forwarders
+        or facts.last_forwarders
+    )
+    facts.privacy = privacy_of(message)
+    facts.access_network = tuple([_text(value) for value in message.values(grammar.P_ACCESS_NETWORK_INFO)])
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode("utf-8", "replace")[:512]

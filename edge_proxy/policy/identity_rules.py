@@ -25,7 +25,10 @@ def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
     """From must be a number of this customer; a withheld From is judged by what is asserted beside it."""
     claim = case.facts.from_claim
     customer = case.facts.source.origin.customer
-    if customer is None or book.owner(claim.number) is customer:
+    if customer is None:
+        return None
+    if book.owner(claim.number) is customer:
+        case.owned = claim.number
         return None
     if claim.is_anonymous:
         if case.facts.asserted:
@@ -85,11 +88,8 @@ def forwarded_by_owner(case: Weighed, book: Rulebook) -> Finding | None:
 
 def disagreement(facts: CallFacts) -> Signal | None:
     """The numbers claimed are not all the same: no reason to refuse, for a customer may own them all, but a fact."""
-    claims = facts.caller_claims
-    if not claims:
-        return None
-    number = facts.from_claim.number
-    if len(claims) == 1 and claims[0].number == number:
+    claims = facts.asserted if facts.is_usual else facts.caller_claims
+    if not claims or (len(claims) == 1 and claims[0].number == facts.from_claim.number):
         return None
     numbers: dict[E164, str] = {}
     for claim in (facts.from_claim, *claims):
@@ -108,9 +108,10 @@ def _foreign(case: Weighed, book: Rulebook, claims: Iterable[Claim], reason: Rea
     if customer is None:
         return None
     for claim in claims:
-        if book.owner(claim.number) is customer:
+        number = claim.number
+        if number is not None and (number == case.owned or book.owner(number) is customer):
             continue
-        if claim.number is not None and claim.number == _caller(facts) and _passed_on(facts, book, customer):
+        if number is not None and number == _caller(facts) and _passed_on(facts, book, customer):
             continue
         return Finding(reason, _not_owned(claim, customer))
     return None

@@ -12,6 +12,8 @@ from edge_proxy.policy.number_lists import NumberList
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.verdict import Reason
 
+_UNALLOCATED_CALLER: Final = Reason.UNALLOCATED_CALLER
+_UNALLOCATED_CALLED: Final = Reason.UNALLOCATED_CALLED
 _NO_CALLER: Final = frozenset({ReadingRule.TOO_SHORT, ReadingRule.TOO_LONG, ReadingRule.UNKNOWN_COUNTRY})
 _NO_CALLED: Final = frozenset({ReadingRule.TOO_LONG, ReadingRule.UNKNOWN_COUNTRY})
 """Seven digits and service codes can be called within a network, so too few digits say nothing."""
@@ -37,8 +39,8 @@ def called_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
     scope = book.lists.called(facts.source.origin.side)
     if not scope.denying:
         return None
-    if case.dialled is not None:
-        number = case.dialled.number
+    if facts.dialled is not None:
+        number = facts.dialled.number
     else:
         number = book.owner_of_user(facts.request_uri.user)[1]
     against = None if number is None else scope.against(number)
@@ -48,11 +50,12 @@ def called_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
 def caller_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
     """A number that cannot exist calls nobody. A withheld caller, a short code and an emergency centre are none."""
     facts = case.facts
-    asks_for_ranges = book.rollout.asks_for(Reason.UNALLOCATED_CALLER)
+    asks_for_ranges = book.rollout.asks_for(_UNALLOCATED_CALLER)
     outside: Finding | None = None
-    for claim in (facts.from_claim, *facts.asserted):
+    caller = facts.from_claim
+    for claim in (caller, *facts.asserted):
         reading = claim.reading
-        if reading is None or claim.is_anonymous:
+        if reading is None or (reading is caller.reading and claim is not caller) or claim.is_anonymous:
             continue
         if reading.number is not None:
             why = impossible(reading.number)
@@ -69,7 +72,7 @@ def caller_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
 
 def called_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
     """A number that cannot exist cannot be called."""
-    reading = case.dialled
+    reading = case.facts.dialled
     if reading is None:
         return None
     if reading.number is not None:
@@ -78,7 +81,7 @@ def called_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
         why = f"is no number ({reading.rule})" if reading.rule in _NO_CALLED else ""
     if why:
         return Finding(Reason.INVALID_CALLED, f"the called number {reading.raw} {why}")
-    if reading.number is not None and book.rollout.asks_for(Reason.UNALLOCATED_CALLED):
+    if reading.number is not None and book.rollout.asks_for(_UNALLOCATED_CALLED):
         unknown = unallocated(reading.number)
         if unknown:
             return Finding(Reason.UNALLOCATED_CALLED, f"the called number {reading.raw} {unknown}")
@@ -87,7 +90,7 @@ def called_is_possible(case: Weighed, book: Rulebook) -> Finding | None:
 
 def caller_is_not_called(case: Weighed, book: Rulebook) -> Finding | None:
     """Nobody's number calls itself: a spoofing pattern, where it is not how voice mail is reached."""
-    claimed, dialled = case.facts.from_claim.number, case.dialled
+    claimed, dialled = case.facts.from_claim.number, case.facts.dialled
     if claimed is None or dialled is None or claimed != dialled.number:
         return None
     return Finding(Reason.CALLER_IS_CALLED, f"{format_e164(claimed)} calls itself")

@@ -24,6 +24,8 @@ class RuleMode(StrEnum):
     OFF = "off"
 
 
+_OFF: Final = RuleMode.OFF
+
 ALWAYS_ENFORCED: Final = frozenset(
     {Reason.CALLED_NOT_OWNED, Reason.EVIDENCE_UNAVAILABLE, Reason.AUTHENTICATION_REQUIRED}
 )
@@ -59,7 +61,7 @@ class Rollout:
 
     def asks_for(self, reason: Reason) -> bool:
         """Whether anybody wants to know: for rules that cost something."""
-        return self.modes.get(reason) is not RuleMode.OFF
+        return self.modes.get(reason) is not _OFF
 
     def mode_of(self, reason: Reason, facts: CallFacts) -> RuleMode:
         """What holds for a refusal of this attempt for this reason."""

@@ -5,12 +5,12 @@ Those about who a customer says it is stand in identity_rules.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edge_proxy.addr import E164
-from edge_proxy.numbers.e164 import DialPlan, Reading, format_e164, read_number
+from edge_proxy.numbers.e164 import DialPlan, format_e164, read_number
 from edge_proxy.numbers.emergency import EmergencyPlan, is_emergency
 from edge_proxy.numbers.ownership import OwnershipIndex
 from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits
@@ -21,6 +21,12 @@ from edge_proxy.policy.refusals import Refusal
 from edge_proxy.policy.rollout import Rollout
 from edge_proxy.policy.verdict import IpOrigin, Reason, Signal
 from edge_proxy.policy.weights import IpOriginPolicy
+
+Rule = Callable[["Weighed", "Rulebook"], "Finding | None"]
+
+_MONITOR: Final = Mode.MONITOR
+_PSTN: Final = IpOrigin.PSTN
+_UNKNOWN: Final = IpOrigin.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,13 @@ class Rulebook:
     lists: NumberLists = field(default_factory=NumberLists)
     rollout: Rollout = field(default_factory=Rollout)
     ip_origin: IpOriginPolicy = field(default_factory=IpOriginPolicy)
+    chosen: dict[int, tuple[Rule, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Which rules can have something to say, by kind of attempt (see engine.py)."""
 
     def mode_for(self, customer: Customer | None, trunk: Trunk | None = None) -> Mode:
         """The mode that holds for an attempt booked on this customer (None: on nobody) and sent by this trunk."""
-        if self.mode is Mode.MONITOR or (trunk is not None and trunk.mode is Mode.MONITOR):
-            return Mode.MONITOR
+        if self.mode is _MONITOR or (trunk is not None and trunk.mode is _MONITOR):
+            return _MONITOR
         return self.mode if customer is None else customer.mode
 
     def refuses_unknown_for(self, customer: Customer | None) -> bool:
@@ -80,16 +88,21 @@ class Finding(NamedTuple):
     text: str
 
 
-class Weighed(NamedTuple):
+class Weighed:
     """Facts and what was worked out from them once for all rules."""
 
-    facts: CallFacts
-    ip_origin: IpOrigin
-    signals: tuple[Signal, ...]
-    callee: Customer | None
-    """Whose number is called (calls from a carrier only)."""
-    dialled: Reading | None = None
-    """The called number by the caller's plan (calls from a customer only)."""
+    __slots__ = ("callee", "facts", "ip_origin", "owned", "signals")
+
+    def __init__(
+        self, facts: CallFacts, ip_origin: IpOrigin, signals: tuple[Signal, ...], callee: Customer | None
+    ) -> None:
+        self.facts = facts
+        self.ip_origin = ip_origin
+        self.signals = signals
+        self.callee = callee
+        """Whose number is called (calls from a carrier only)."""
+        self.owned: E164 | None = None
+        """From's number, once it was found to be the customer's."""
 
 
 def emergency(case: Weighed, book: Rulebook) -> Finding | None:
@@ -120,10 +133,10 @@ def claims_are_bounded(case: Weighed, book: Rulebook) -> Finding | None:
 
 def began_on_ip(case: Weighed, book: Rulebook) -> Finding | None:
     """Traffic into the trunk must have begun on IP."""
-    if case.ip_origin is IpOrigin.PSTN:
+    if case.ip_origin is _PSTN:
         shown = ", ".join(signal.detail for signal in case.signals if signal.weight > 0)
         return Finding(Reason.PSTN_ORIGIN, f"call began on the switched network: {shown}")
-    if case.ip_origin is IpOrigin.UNKNOWN and book.refuses_unknown_for(case.facts.source.origin.customer):
+    if case.ip_origin is _UNKNOWN and book.refuses_unknown_for(case.facts.source.origin.customer):
         return Finding(Reason.UNKNOWN_IP_ORIGIN, "nothing shows that the call began on IP")
     return None
 
@@ -139,7 +152,10 @@ def callee_is_ours(case: Weighed, book: Rulebook) -> Finding | None:
 def not_our_own_number(case: Weighed, book: Rulebook) -> Finding | None:
     """A number of ours that arrives from outside is forged, unless the call shows that somebody forwarded it."""
     facts = case.facts
-    for claim in (facts.from_claim, *facts.caller_claims):
+    caller = facts.from_claim
+    for claim in (caller, *facts.caller_claims):
+        if claim is not caller and claim.uri is caller.uri and claim.uri is not None:
+            continue
         owner, number = book.owner_of_user(claim.user)
         if owner is None or number is None:
             continue

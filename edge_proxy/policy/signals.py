@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from edge_proxy.addr import UNKNOWN_ASN
+from edge_proxy.policy.access import Proof
 from edge_proxy.policy.circuit_body import find_circuit_body
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.fingerprints import Meaning
@@ -41,7 +42,12 @@ _ORIGINATING_NETWORK: Final = re.compile(rb"orig-ioi[ \t]*=[ \t]*\"?([^\";]{1,64
 _ORDINARY: Final = frozenset({0x00, 0x0A, 0x0B})
 _CATEGORIES: Final = {0x0C: "data call", 0x0D: "test call", 0x0F: "payphone"}
 _VERIFIED: Final = frozenset({1, 3})
-_PROOFS: Final = {"digest": "proof_digest", "tls-mutual": "proof_tls_mutual"}
+_DIGEST: Final = Proof.DIGEST
+_TLS_MUTUAL: Final = Proof.TLS_MUTUAL
+_GATEWAY: Final = Meaning.GATEWAY
+_PSTN: Final = IpOrigin.PSTN
+_IP: Final = IpOrigin.IP
+_UNKNOWN: Final = IpOrigin.UNKNOWN
 
 
 def weigh_ip_origin(facts: CallFacts, policy: IpOriginPolicy) -> tuple[IpOrigin, tuple[Signal, ...]]:
@@ -49,22 +55,25 @@ def weigh_ip_origin(facts: CallFacts, policy: IpOriginPolicy) -> tuple[IpOrigin,
     found: list[tuple[str, str]] = []
     customer = facts.source.origin.customer
     terms = DEFAULT_TERMS if customer is None else customer.ip_origin
+    traces = facts.traces
     for value in facts.access_network:
         _access_network(value, terms, found)
-    if facts.content_type:
+    if facts.content_type and facts.content_type != "application/sdp":
         _circuit_body(facts, found)
     _identities(facts, found)
     if facts.attestations:
         _attestations(facts, found)
-    _trunk_group(facts.traces.contact, found)
-    _headers(facts, found)
+    if traces.contact:
+        _trunk_group(traces.contact, found)
+    if traces.has_headers:
+        _headers(facts, found)
     _equipment(facts, policy, terms, found)
     if customer is not None:
         _sender(facts, found)
     if not found:
-        return IpOrigin.UNKNOWN, ()
+        return _UNKNOWN, ()
     weights = policy.weights
-    signals = tuple(Signal(name, weights[name], detail) for name, detail in found if weights[name] or name in TOLD)
+    signals = tuple([Signal(name, weights[name], detail) for name, detail in found if weights[name] or name in TOLD])
     return _weigh({signal.name: signal.weight for signal in signals}, policy), signals
 
 
@@ -79,8 +88,8 @@ def _weigh(weights: dict[str, int], policy: IpOriginPolicy) -> IpOrigin:
             for_ip += weight
             strongest_ip = min(strongest_ip, weight)
     if for_pstn + strongest_ip >= policy.pstn_at:
-        return IpOrigin.PSTN
-    return IpOrigin.IP if for_ip + strongest_pstn <= policy.ip_at else IpOrigin.UNKNOWN
+        return _PSTN
+    return _IP if for_ip + strongest_pstn <= policy.ip_at else _UNKNOWN
 
 
 def _access_network(value: str, terms: IpOriginTerms, found: list[tuple[str, str]]) -> None:
@@ -138,14 +147,16 @@ def _means(calling: CallingNumber | None, number: int) -> bool:
 
 def _identities(facts: CallFacts, found: list[tuple[str, str]]) -> None:
     """Parameters that networks write into the URI of the caller: ANI II digits, category, Sonus' own, verification."""
-    _caller_params(facts.from_claim.uri, facts, found)
+    uri = facts.from_claim.uri
+    if uri is not None and (uri.params or uri.user_params):
+        _caller_params(uri, facts, found)
     for claim in facts.asserted:
-        _caller_params(claim.uri, facts, found)
+        uri = claim.uri
+        if uri is not None and (uri.params or uri.user_params):
+            _caller_params(uri, facts, found)
 
 
-def _caller_params(uri: Uri | None, facts: CallFacts, found: list[tuple[str, str]]) -> None:
-    if uri is None or not (uri.params or uri.user_params):
-        return
+def _caller_params(uri: Uri, facts: CallFacts, found: list[tuple[str, str]]) -> None:
     # A tel URI's parameters stand in both places.
     for text in (uri.user_params, uri.params) if uri.host else (uri.params,):
         for match in _CALLER_PARAMS.finditer(text):
@@ -232,7 +243,7 @@ def _equipment(facts: CallFacts, policy: IpOriginPolicy, terms: IpOriginTerms, f
     """What the equipment says it is: known by its words, and on the customer's list or not."""
     traces = facts.traces
     for known in policy.fingerprints.find(facts.user_agent, traces.sdp_origin, traces.sdp_session):
-        name = "gateway_fingerprint" if known.meaning is Meaning.GATEWAY else "ip_fingerprint"
+        name = "gateway_fingerprint" if known.meaning is _GATEWAY else "ip_fingerprint"
         found.append((name, f"{known.name} ({known.place})"))
     if terms.approved_equipment:
         if terms.approves(facts.user_agent):
@@ -246,9 +257,10 @@ def _sender(facts: CallFacts, found: list[tuple[str, str]]) -> None:
     source = facts.source
     origin = source.origin
     proof = origin.proof(source.transport)
-    name = _PROOFS.get(proof)
-    if name is not None:
-        found.append((name, proof))
+    if proof is _DIGEST:
+        found.append(("proof_digest", proof))
+    elif proof is _TLS_MUTUAL:
+        found.append(("proof_tls_mutual", proof))
     media = facts.traces.media_origins
     if not media:
         return

@@ -21,28 +21,57 @@ _LINES: Final = re.compile(rb"[\r\n]([osc])=([^\r\n]{0,128})")
 _NOWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what `c=` says of media on hold
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Traces:
     """Header values in lower case, cut to 512 bytes; b"" and "" for what is not there."""
 
-    contact: bytes = b""
-    charge_info: bytes = b""
-    charging_vector: bytes = b""
-    early_media: bytes = b""
-    reasons: tuple[bytes, ...] = ()
-    sdp_origin: str = ""
-    sdp_session: str = ""
-    media_hosts: tuple[str, ...] = ()
+    contact: bytes
+    """Only where it has parameters: without, nothing in it tells of a trunk group."""
+    charge_info: bytes
+    charging_vector: bytes
+    early_media: bytes
+    reasons: tuple[bytes, ...]
+    has_headers: bool
+    """Any of these four is there."""
+    sdp_origin: str
+    sdp_session: str
+    media_hosts: tuple[str, ...]
     """The different addresses of the `c=` lines."""
-    media_origins: tuple[Origin, ...] = ()
+    media_origins: tuple[Origin, ...]
     """Whose each of them is: looked up by whoever has the tables."""
+
+    def __init__(self) -> None:
+        self.contact = b""
+        self.charge_info = b""
+        self.charging_vector = b""
+        self.early_media = b""
+        self.reasons = ()
+        self.has_headers = False
+        self.sdp_origin = ""
+        self.sdp_session = ""
+        self.media_hosts = ()
+        self.media_origins = ()
 
 
 def read_traces(message: Message) -> Traces:
     traces = Traces()
     first = message.first
-    if first[grammar.CONTACT] >= 0:
+    contact = first[grammar.CONTACT]
+    if contact >= 0 and b";" in message.lines[contact]:
         traces.contact = _value(message, grammar.CONTACT)
+    if not _HEADERS.isdisjoint(message.kinds):
+        _read_headers(message, traces)
+    if message.body:
+        _read_description(message.body, traces)
+    return traces
+
+
+_HEADERS: Final = frozenset({grammar.P_CHARGE_INFO, grammar.P_CHARGING_VECTOR, grammar.P_EARLY_MEDIA, grammar.REASON})
+
+
+def _read_headers(message: Message, traces: Traces) -> None:
+    first = message.first
+    traces.has_headers = True
     if first[grammar.P_CHARGE_INFO] >= 0:
         traces.charge_info = _value(message, grammar.P_CHARGE_INFO)
     if first[grammar.P_CHARGING_VECTOR] >= 0:
@@ -50,10 +79,7 @@ def read_traces(message: Message) -> Traces:
     if first[grammar.P_EARLY_MEDIA] >= 0:
         traces.early_media = _value(message, grammar.P_EARLY_MEDIA)
     if first[grammar.REASON] >= 0:
-        traces.reasons = tuple(value[:_MAX_BYTES].lower() for value in message.values(grammar.REASON))
-    if message.body:
-        _read_description(message.body, traces)
-    return traces
+        traces.reasons = tuple([value[:_MAX_BYTES].lower() for value in message.values(grammar.REASON)])
 
 
 def _value(message: Message, kind: int) -> bytes:
@@ -81,4 +107,7 @@ def _read_description(body: bytes, traces: Traces) -> None:
 def _host(connection: bytes) -> str:
     """`IN IP4 192.0.2.1/127` without the time to live."""
     words = connection.split()
-    return words[2].partition(b"/")[0].decode("ascii", "replace") if len(words) == 3 else ""
+    if len(words) != 3:
+        return ""
+    host = words[2]
+    return (host.partition(b"/")[0] if b"/" in host else host).decode("ascii", "replace")

@@ -139,7 +139,10 @@ STATUS_OF: Final[dict[Reason, int]] = {
 """The SIP status of each refusal."""
 
 
-@dataclass(slots=True)
+_REFUSED: Final = Outcome.REFUSED
+
+
+@dataclass(slots=True, init=False)
 class Verdict:
     """The decision on one attempt. `status` is 0 when it was not refused; `text` is for a person.
 
@@ -154,12 +157,36 @@ class Verdict:
     ip_origin: IpOrigin
     signals: tuple[Signal, ...]
     proof: Proof
-    is_emergency: bool = False
-    retry_after_s: int = 0
+    is_emergency: bool
+    retry_after_s: int
     """For a refusal that may not be one later: what Retry-After says; 0: nothing."""
-    refusal: Refusal | None = None
+    refusal: Refusal | None
     """How what speaks against it is told, where the operator chose that (refusals.py)."""
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        status: int,
+        reason: Reason,
+        rule: str,
+        text: str,
+        ip_origin: IpOrigin,
+        signals: tuple[Signal, ...],
+        proof: Proof,
+        is_emergency: bool,
+    ) -> None:
+        self.outcome = outcome
+        self.status = status
+        self.reason = reason
+        self.rule = rule
+        self.text = text
+        self.ip_origin = ip_origin
+        self.signals = signals
+        self.proof = proof
+        self.is_emergency = is_emergency
+        self.retry_after_s = 0
+        self.refusal = None
 
     @property
     def passes(self) -> bool:
-        return self.outcome is not Outcome.REFUSED
+        return self.outcome is not _REFUSED

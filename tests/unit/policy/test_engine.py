@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.pipeline.judgement import judge
@@ -14,7 +16,7 @@ from edge_proxy.policy.verdict import STATUS_OF, Outcome, Reason, Verdict
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.uri import parse_uri
-from tests.kit.messages import CARRIER, CUSTOMER, FOREIGN, invite, invite_from_carrier
+from tests.kit.messages import CARRIER, CUSTOMER, FOREIGN, OWNED, invite, invite_from_carrier
 from tests.kit.playbook import MONITORED, STRANGER, make_snapshot
 
 SPOOFED = f"<sip:{FOREIGN}@acme.example>;tag=x"
@@ -127,3 +129,44 @@ def test_number_of_another_customer_is_not_ones_own() -> None:
 def test_every_refusal_has_a_final_status() -> None:
     """A closed set: 4xx or 503, and nothing that a peer would try again elsewhere but for want of room."""
     assert all(400 <= status < 500 or status == 503 for status in STATUS_OF.values())
+
+
+PLAIN = make_snapshot()
+STRICT = make_snapshot(
+    old='    numbers: ["+12025550100-+12025550199"]\n',
+    new='    numbers: ["+12025550100-+12025550199"]\n    forwarded_calls: allow\n    anonymous: reject\n',
+)
+HEADERS = [
+    f"P-Asserted-Identity: <sip:{OWNED}@x>",
+    f"P-Asserted-Identity: <sip:{FOREIGN}@x>",
+    f"P-Asserted-Identity: <sip:{OWNED};isup-oli=27@x>, <tel:{FOREIGN}>",
+    f"P-Preferred-Identity: <sip:{FOREIGN}@x>",
+    f"Remote-Party-ID: <sip:{FOREIGN}@x>;party=calling",
+    f"Diversion: <sip:{OWNED}@x>",
+    f"History-Info: <sip:{OWNED}@x>;index=1, <sip:{FOREIGN}@x>;index=1.1",
+    "Privacy: id",
+    "P-Access-Network-Info: GSTN",
+    "Reason: Q.850;cause=16",
+    "Content-Type: application/isup",
+    "Identity: a.b.c;info=<x>",
+    ", ".join([f"P-Preferred-Identity: <sip:{OWNED}@x>"] + [f"<sip:{OWNED}@x>"] * 20),
+]
+FROMS = [OWNED, FOREIGN, "anonymous", "+4930901820000", "911", "+19995550100"]
+
+
+@given(
+    st.lists(st.sampled_from(HEADERS), max_size=4, unique=True),
+    st.sampled_from(FROMS),
+    st.sampled_from([*FROMS, "+12025550101", "urn"]),
+    st.sampled_from([CUSTOMER, MONITORED, STRANGER, CARRIER]),
+    st.booleans(),
+)
+def test_rules_that_are_not_asked_would_have_said_nothing(
+    headers: list[str], caller: str, called: str, source: Address, is_strict: bool
+) -> None:
+    """With a trace every rule is asked: the verdict is the same, field by field."""
+    uri = "urn:service:sos" if called == "urn" else f"sip:{called}@edge.example"
+    data = invite(*headers, from_=f'"A" <sip:{caller}@x>;tag=1', uri=uri)
+    side = Side.CARRIERS if source is CARRIER else Side.CUSTOMERS
+    snapshot = STRICT if is_strict else PLAIN
+    assert verdict_on(data, source, side, None, snapshot) == verdict_on(data, source, side, [], snapshot)
