@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from edge_proxy.config import Settings
     from edge_proxy.evidence.equipment import Equipment
     from edge_proxy.policy.wildcard import Wildcard
@@ -38,8 +40,7 @@ def list_equipment(
     from edge_proxy.evidence.equipment import read_equipment
 
     settings = load_settings(config)
-    _check(settings, customer, since)
-    view = read_equipment(settings.data_dir, customer, since)
+    view = read_equipment(settings.data_dir, _customer(settings, customer), _day(since))
     lists = _approved(settings)
     rows = [(one, _is_approved(one, lists.get(one.customer, ()))) for one in view.rows()]
     if unapproved:
@@ -53,20 +54,28 @@ def list_equipment(
     raise typer.Exit(1 if unapproved and rows else 0)
 
 
-def _check(settings: Settings, customer: str, since: str) -> None:
+def _customer(settings: Settings, name: str) -> str:
+    from edge_proxy.errors import EvidenceError
+
+    if name and name not in {one.id for one in settings.customers}:
+        raise EvidenceError(f"--customer {name!r} is none in the configuration")
+    return name
+
+
+def _day(text: str) -> date | None:
     from datetime import date
 
     from edge_proxy.errors import EvidenceError
 
-    if customer and customer not in {one.id for one in settings.customers}:
-        raise EvidenceError(f"--customer {customer!r} is none in the configuration")
-    if since:
-        try:
-            is_day = date.fromisoformat(since).isoformat() == since
-        except ValueError:
-            is_day = False
-        if not is_day:
-            raise EvidenceError(f"--since {since!r} is no day; write year, month and day, such as 2027-01-31")
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+        if day.isoformat() == text:
+            return day
+    except ValueError:
+        pass
+    raise EvidenceError(f"--since {text!r} is no day; write year, month and day, such as 2027-01-31")
 
 
 def _approved(settings: Settings) -> dict[str, tuple[Wildcard, ...]]:

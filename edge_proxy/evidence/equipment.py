@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -86,14 +87,16 @@ def describe(name: str) -> Described:
     return Described(name[: found.start()].rstrip(" /"), (prefix if prefix == "IOS-" else "") + found[2])
 
 
-def read_equipment(data_dir: Path, customer: str = "", since: str = "") -> EquipmentView:
-    """What the journals below `data_dir` say; of one customer, and from a moment on (RFC 3339, UTC), where given.
+def read_equipment(data_dir: Path, customer: str = "", since: date | None = None) -> EquipmentView:
+    """What the journals below `data_dir` say; of one customer, and from the begin of a day on (UTC), where given.
 
     Raises EvidenceError when there is no journal, or it cannot be read.
     """
     view = EquipmentView({})
+    first = "" if since is None else since.isoformat()
+    not_before_s = 0.0 if since is None else datetime.combine(since, time(), UTC).timestamp()
     try:
-        for line in _lines(data_dir / "evidence"):
+        for line in _lines(data_dir / "evidence", not_before_s):
             if _IS_ATTEMPT not in line:
                 continue
             try:
@@ -102,19 +105,21 @@ def read_equipment(data_dir: Path, customer: str = "", since: str = "") -> Equip
                 view.unread += 1
                 continue
             wanted = call.side == "customers" and call.method == "INVITE" and call.customer is not None
-            if wanted and (not customer or call.customer == customer) and call.at >= since:
+            if wanted and (not customer or call.customer == customer) and call.at >= first:
                 _book(view, call)
     except OSError as error:
         raise EvidenceError(f"cannot read the journal in {data_dir}: {error}") from error
     return view
 
 
-def _lines(root: Path) -> Iterator[bytes]:
-    """Every whole line of every worker's journal."""
+def _lines(root: Path, not_before_s: float) -> Iterator[bytes]:
+    """Every whole line of every worker's journal, but for segments that nothing was written to since then."""
     if not root.is_dir():
         raise EvidenceError(f"there is no journal in {root}; name the configuration of the proxy that writes it")
     for directory in sorted(child for child in root.iterdir() if child.is_dir()):
         for _, path in segments_in(directory):
+            if path.stat().st_mtime < not_before_s:
+                continue
             with path.open("rb") as file:
                 for line in file:
                     if line.endswith(b"\n"):  # the newest may be under way

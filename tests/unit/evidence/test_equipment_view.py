@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -35,7 +37,7 @@ def journal(data_dir: Path, worker: int, *segments: list[bytes]) -> None:
         first += len(lines)
 
 
-def rows(data_dir: Path, customer: str = "", since: str = "") -> list[tuple[str, str, str, str, int]]:
+def rows(data_dir: Path, customer: str = "", since: date | None = None) -> list[tuple[str, str, str, str, int]]:
     view = read_equipment(data_dir, customer, since)
     return [(one.customer, one.name, one.first_at[8:10], one.last_at[8:10], one.calls) for one in view.rows()]
 
@@ -47,7 +49,15 @@ def test_first_and_last_time_are_over_all_workers_and_segments(tmp_path: Path) -
     acme = [("acme", "Yealink 1.0", "02", "09", 4), ("acme", "Yealink 1.1", "06", "06", 1)]
     assert rows(tmp_path) == [*acme, ("globex", "", "03", "03", 1)]
     assert rows(tmp_path, "acme") == acme
-    assert rows(tmp_path, since="2026-01-07") == [("acme", "Yealink 1.0", "07", "09", 2)]
+    assert rows(tmp_path, since=date(2026, 1, 7)) == [("acme", "Yealink 1.0", "07", "09", 2)]
+
+
+def test_segment_that_is_too_old_is_not_read(tmp_path: Path) -> None:
+    """Nothing was written to it since: a year of records need not be read for the last day's."""
+    journal(tmp_path, 0, [b'unreadable "kind":"attempt"\n'], [seen(2, "PBX", "08")])
+    os.utime(tmp_path / "evidence" / "worker-0" / f"{1:012d}.jsonl", (1_767_700_000, 1_767_700_000))
+    view = read_equipment(tmp_path, since=date(2026, 1, 7))
+    assert (view.unread, len(view.rows())) == (0, 1)
 
 
 def test_only_calls_of_customers_count(tmp_path: Path) -> None:
