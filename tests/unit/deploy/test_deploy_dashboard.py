@@ -12,6 +12,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from edge_proxy.policy.verdict import Outcome
+
 ROOT: Final = Path(__file__).parents[3]
 GRAFANA: Final = ROOT / "deploy/grafana"
 DASHBOARD: Final[dict[str, Any]] = json.loads((GRAFANA / "dashboards/edge-proxy.json").read_text())
@@ -78,6 +80,21 @@ def test_rows_lead_from_overview_to_cause() -> None:
         "Evidence",
         "Process and data",
     ]
+
+
+def test_every_outcome_has_a_colour_of_its_own() -> None:
+    """A person knows red from green before reading; a new outcome must not come in any colour."""
+    (panel,) = (panel for panel in CHARTS if panel["title"] == "Attempts by outcome")
+    colours = {
+        override["matcher"]["options"]: one["value"]["fixedColor"]
+        for override in panel["fieldConfig"]["overrides"]
+        for one in override["properties"]
+        if one["id"] == "color"
+    }
+    assert set(colours) == set(Outcome)
+    assert len(set(colours.values())) == len(colours)
+    for outcome in {Outcome.MONITORED, Outcome.TAGGED, Outcome.DIVERTED}:
+        assert f"{outcome}: " in panel["description"]
 
 
 @pytest.mark.parametrize("panel", CHARTS, ids=titled)
