@@ -59,7 +59,7 @@ class Plan(NamedTuple):
 
 FULL: Final = Plan(
     network=Size("network", 1_000_000, 1_000_000, 1000),
-    large=Size("large", 10_000_000, 1_000_000, 10_000, 20_000),
+    large=Size("large", 10_000_000, 1_000_000, 10_000, 20_000, owners=10),
     rates=(300, 1000, 2000),
     seconds=3.0,
     rounds=7,
@@ -71,12 +71,12 @@ FULL: Final = Plan(
 )
 QUICK: Final = Plan(
     network=Size("network", 20_000, 20_000, 100),
-    large=Size("large", 50_000, 20_000, 1000, 500),
+    large=Size("large", 50_000, 20_000, 1000, 250, owners=10),
     rates=(300, 1000),
     seconds=1.0,
     rounds=2,
     rate_seconds=1.0,
-    live_calls=500,
+    live_calls=250,
     live_rate=250,
     disturbed_rate=300,
     settles=False,
@@ -156,12 +156,13 @@ class Bench:
     def _sizes(self) -> None:
         """The smallest network, one that is larger in one respect each, and one that is larger in all."""
         large, directory = self._plan.large, self._directory
-        tiny = Size("smallest", 10, 10, 10, 100)
+        tiny = Size("smallest", 10, 10, 10, 100, owners=10)
         small = Network(directory / "smallest", tiny)
-        numbers = Network(directory / "numbers", tiny._replace(name="numbers", numbers=large.numbers))
-        prefixes = Network(directory / "prefixes", tiny._replace(name="prefixes", prefixes=large.prefixes), small.data)
-        customers = Network(directory / "customers", tiny._replace(name="customers", customers=large.customers))
-        everything = Network(directory / "all", large)
+        prefixes = Network(directory / "prefixes", tiny._replace(prefixes=large.prefixes), small.data)
+        customers = Network(directory / "customers", tiny._replace(customers=large.customers), small.data)
+        say(f"Importing {large.numbers:,} numbers.")
+        numbers = Network(directory / "numbers", tiny._replace(numbers=large.numbers))
+        everything = Network(directory / "all", large, numbers.data)
         load = Load(directory, small)
         if "growth" in self._sections:
             self._timed("growth", lambda: self._growth(load, [small, numbers, prefixes, customers, everything]))

@@ -76,6 +76,7 @@ class Disturbances:
         self._disk = disk
         self._shift = self._added = 0
         self.reloads = 0
+        self.scrapes_s: list[float] = []
 
     def all(self) -> dict[str, Callable[[], AbstractContextManager[None]]]:
         found: dict[str, Callable[[], AbstractContextManager[None]]] = {
@@ -146,8 +147,10 @@ class Disturbances:
     def _scrape(self, is_over: threading.Event) -> None:
         host, port = self._metrics
         while not is_over.wait(_SCRAPE_S):
+            started = time.monotonic()
             with suppress(OSError), urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
                 answer.read()
+            self.scrapes_s.append(time.monotonic() - started)
 
     def _scrape_slowly(self, is_over: threading.Event) -> None:
         """A client that takes one byte at a time, from a window as small as it gets."""
@@ -238,7 +241,9 @@ def disturbed(
         ),
         rows,
     )
-    say(f"({disturbances.reloads} reloads took place while calls were carried)")
+    took_ms = [1000 * seconds for seconds in disturbances.scrapes_s]
+    say(f"({disturbances.reloads} reloads took place; one of {len(took_ms)} scrapes took {spread(took_ms)} ms)")
+    figures["scrape_ms"] = took_ms
     figures["disturbed"] = {
         name: [{**_quantiles(one), **of_calls._asdict()} for one, of_calls in pairs] for name, pairs in found.items()
     }

@@ -16,7 +16,11 @@ from tests.kit.sipp import SCENARIOS, Sipp
 
 SUSTAINED: Final = 0.001
 """A rate is sustained when less than this share of messages is sent again, and no call fails."""
+_HOPELESS: Final = 0.05
 _HOLD_MS: Final = 200
+_GRACE_S: Final = 12
+"""How long calls that lost messages may take to end after all others."""
+_LATE_S: Final = 1.5
 
 
 class Slice(NamedTuple):
@@ -30,10 +34,17 @@ class Slice(NamedTuple):
     us_per_call: float
     cores: float
     """Share of one processor that the candidate used while calls came in."""
+    is_late: bool
+    """The callers themselves did not keep the rate."""
 
     @property
     def is_sustained(self) -> bool:
-        return self.failed == 0 and self.resent < SUSTAINED
+        return self.failed == 0 and self.resent < SUSTAINED and not self.is_late
+
+    @property
+    def is_hopeless(self) -> bool:
+        """So far from sustained that another round would only take time."""
+        return self.failed > 0 or self.resent > _HOPELESS
 
 
 def caller_scenario(directory: Path) -> Path:
@@ -53,7 +64,7 @@ class Calls:
     ) -> None:
         self._candidate, self._load, self._rate, self._calls = candidate, load, rate, calls
         self._hold_ms = hold_ms
-        self._timeout_s = timeout_s or int(calls / rate) + hold_ms // 1000 + 30
+        self._timeout_s = timeout_s or int(calls / rate) + hold_ms // 1000 + _GRACE_S
 
     def __enter__(self) -> Calls:
         load, candidate = self._load, self._candidate
@@ -102,6 +113,7 @@ class Calls:
             resent=sum(step.retransmitted for step in steps) / max(sent, 1),
             us_per_call=used_s / max(called.successful, 1) * 1e6,
             cores=used_s / took_s,
+            is_late=took_s > self._calls / self._rate * 1.15 + self._hold_ms / 1000 + _LATE_S,
         )
 
 

@@ -35,13 +35,19 @@ class Size(NamedTuple):
     prefixes: int
     customers: int
     live_calls: int = 0
+    owners: int = 0
+    """How many of the customers own numbers; 0: all of them."""
+
+    @property
+    def owner_count(self) -> int:
+        return self.owners or self.customers
 
 
 class Network:
     """What a size means to each candidate, as files in a directory of its own."""
 
     def __init__(self, directory: Path, size: Size, data: Path | None = None) -> None:
-        """`data` is another network's with the same numbers and customers, so that they are imported once."""
+        """`data` is another network's with the same numbers and owners, so that they are imported once."""
         directory.mkdir(parents=True, exist_ok=True)
         self.size = size
         self.directory = directory
@@ -101,7 +107,7 @@ class Network:
         return str(IPv4Address(_FIRST_SOURCE + customer)) if customer else ACME_HOST
 
     def _owner_of(self, place: int) -> str:
-        return self.owner(place // 2 % self.size.customers)
+        return self.owner(place // 2 % self.size.owner_count)
 
     def _owned(self) -> Iterator[tuple[str, str]]:
         return ((_number(place), self._owner_of(place)) for place in range(self.size.numbers))
@@ -118,12 +124,12 @@ class Network:
     def _write_callers(self) -> None:
         """Numbers of the first customer, in no order, as SIPp takes them."""
         chance = random.Random(1)
-        pairs = -(-self.size.numbers // (2 * self.size.customers))
+        pairs = -(-self.size.numbers // (2 * self.size.owner_count))
         with self.callers.open("w", encoding="ascii") as file:
             file.write("SEQUENTIAL\n")
             for _ in range(min(self.size.numbers, _MOST_CALLERS)):
-                pair = chance.randrange(pairs) * self.size.customers
-                place = min(2 * pair + chance.randrange(2), self.size.numbers - 1)
+                pair = chance.randrange(pairs) * self.size.owner_count
+                place = 2 * pair + chance.randrange(2)
                 file.write(f"{_number(place)}\n")
 
     def _import(self) -> None:
