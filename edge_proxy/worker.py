@@ -27,6 +27,7 @@ from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError, EvidenceError
 from edge_proxy.evidence.journal import Journal, JournalStats
+from edge_proxy.evidence.recent import recent_ends
 from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
@@ -189,6 +190,7 @@ class Worker:
                 ),
                 self._snapshot,
             )
+            self._pipeline.calls.ended_before(recent_ends(self._journal.directory))
             self._driver = Driver(self._pipeline, self._ports, self._keep)
             self._driver.want_names = self.names.want
             self.state.snapshot_loaded_at = time.time()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
@@ -263,9 +264,7 @@ class CallBook:
         evidence_id = state.evidence_id
         if self._began_here(evidence_id) or evidence_id in self._unseen:
             return None
-        if len(self._unseen) >= _MAX_UNSEEN:
-            del self._unseen[next(iter(self._unseen))]
-        self._unseen[evidence_id] = None
+        self.ended_before((evidence_id,))
         self.ended[state.caller_side, _BYE] += 1
         return Ending(
             evidence_id,
@@ -282,6 +281,13 @@ class CallBook:
             None,
             q850,
         )
+
+    def ended_before(self, evidence_ids: Iterable[int]) -> None:
+        """An earlier life of this worker has recorded these calls' ends; oldest first, and only the newest are kept."""
+        for evidence_id in evidence_ids:
+            if len(self._unseen) >= _MAX_UNSEEN:
+                del self._unseen[next(iter(self._unseen))]
+            self._unseen[evidence_id] = None
 
     def next_deadline(self) -> Monotonic | None:
         """When `expire` must be called at the latest; None when no call is up."""

@@ -145,6 +145,25 @@ def test_call_of_an_earlier_life_ends_once() -> None:
     assert after.pipeline.calls.active_of("acme") == 1
 
 
+def test_end_that_an_earlier_life_recorded_is_not_recorded_again() -> None:
+    """Its answer to the BYE was lost with it, so the BYE comes again: it passes, and makes no second record."""
+    before = Core()
+    dialog = set_up(before)
+    bye = dialog.from_caller("BYE")
+    before.receive(bye, PBX)
+    recorded = only_ending(before).evidence_id
+    after = Core(wall_s=WALL_S + 100.0)
+    after.pipeline.calls.ended_before([recorded])
+    assert [address for address, what in statuses(after.receive(bye, PBX)) if what == "BYE"] == [CARRIER]
+    assert after.endings == []
+
+
+def test_ends_of_an_earlier_life_are_kept_up_to_a_bound() -> None:
+    core = Core()
+    core.pipeline.calls.ended_before(range(100_000))
+    assert len(core.pipeline.calls._unseen) == 4096
+
+
 def test_attempt_without_a_target_has_an_end() -> None:
     """Let through by policy, with nowhere to go: answered by us, and recorded to its end."""
     core = Core()
