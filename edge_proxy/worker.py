@@ -54,7 +54,11 @@ from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
-_GC_THRESHOLD: Final = 50_000
+_GC_THRESHOLDS: Final = (10_000, 100, 100)
+"""New objects of containers after which the youngest are walked, and how many such walks to one of the older ones.
+
+The core makes no cycles, so a walk frees nothing and only its length matters: calls wait for it.
+"""
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
 _MEMORY_CHECK_S: Final = 5.0
@@ -522,5 +526,5 @@ def _settle_memory() -> None:
     """What exists now stays: keep the collector from walking it again, and let threads yield to the loop quickly."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 100)
+    gc.set_threshold(*_GC_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
