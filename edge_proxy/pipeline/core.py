@@ -7,7 +7,7 @@ over what is to be recorded and then sent, in that order. It sees no socket, no 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
@@ -19,6 +19,7 @@ from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
 from edge_proxy.pipeline.identity_border import ResponseBorder, attempt_identity, dialog_identity
+from edge_proxy.pipeline.output import Output
 from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
@@ -33,7 +34,7 @@ from edge_proxy.policy.parties import Source
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
-from edge_proxy.routing.names import NameQuery, Names
+from edge_proxy.routing.names import Names
 from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
 from edge_proxy.routing.topology import Inward, TopologyVeil
@@ -53,15 +54,6 @@ from edge_proxy.transaction.timers import TimerSettings
 _SHORTEST_SIP_BYTES: Final = 16
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
-
-
-class Output(NamedTuple):
-    """What the shell must do now: first put the records into the journal, then send, then have names looked up."""
-
-    records: list[Record]
-    sends: list[Send]
-    wanted_names: Collection[NameQuery] = ()
-    aliases: Sequence[Alias] = ()
 
 
 class PipelineSettings(NamedTuple):
@@ -96,6 +88,8 @@ class Pipeline:
         self.has_evidence_room = True
         self._records: list[Record] = []
         self._sends: list[Send] = []
+        self._sides = [listener.side for listener in settings.listeners]
+        self._tag_hash = hashlib.blake2b(key=settings.secret, digest_size=8)
         self._aliases: list[Alias] = []
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         self.targets = TargetBook(Egress(settings.listeners))
@@ -188,15 +182,11 @@ class Pipeline:
 
     def next_timer(self) -> Monotonic | None:
         """When `handle_timer` must be called at the latest; None when nothing is waiting."""
-        deadlines = (
-            self.layer.next_deadline(),
-            self._proxy.next_deadline(),
-            self.prober.next_deadline(),
-            self.calls.next_deadline(),
-            self.targets.reductions.next_deadline(),
-            self.overload.next_deadline(),
-        )
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        earliest = _earlier(self.layer.next_deadline(), self._proxy.next_deadline())
+        earliest = _earlier(earliest, self.prober.next_deadline())
+        earliest = _earlier(earliest, self.calls.next_deadline())
+        earliest = _earlier(earliest, self.targets.reductions.next_deadline())
+        return _earlier(earliest, self.overload.next_deadline())
 
     def handle_timer(self, now: Monotonic) -> None:
         """Let time pass: retransmissions, time-outs, probes, calls whose end was lost."""
@@ -222,13 +212,15 @@ class Pipeline:
         self._records = []
         self._sends.clear()  # the transaction layer holds this very list
         for send in output.sends:
-            listener = self.settings.listeners[send.slot]
-            counts = self.counters.sides[listener.side]
+            side = self._sides[send.slot]
+            counts = self.counters.sides[side]
+            length = len(send.data)
             counts.sent += 1
-            counts.sent_bytes += len(send.data)
-            peer = self._peers.find(send.address.host, listener.side)
-            peer.row.packets_out += 1
-            peer.row.bytes_out += ip_bytes(len(send.data), peer.is_ipv6)
+            counts.sent_bytes += length
+            peer = self._peers.find(send.address.host, side)
+            row = peer.row
+            row.packets_out += 1
+            row.bytes_out += ip_bytes(length, peer.is_ipv6)
         return output
 
     def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:
@@ -584,7 +576,13 @@ class Pipeline:
         return self._tag(message.call_id + b" %d" % message.cseq)
 
     def _tag(self, seed: bytes) -> bytes:
-        return hashlib.blake2b(seed, key=self.settings.secret, digest_size=8).hexdigest().encode()
+        tag = self._tag_hash.copy()  # the key is worked in once
+        tag.update(seed)
+        return tag.hexdigest().encode()
 
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)
+
+
+def _earlier(one: Monotonic | None, other: Monotonic | None) -> Monotonic | None:
+    return other if one is None or (other is not None and other < one) else one

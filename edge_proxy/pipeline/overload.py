@@ -85,4 +85,4 @@ class Overload:
         """Write our feedback into the responses for peers that ask for it (RFC 7339 §5.2), repeated ones included."""
         for index, send in enumerate(sends):
             if send.data.startswith(b"SIP/2.0 "):
-                sends[index] = send._replace(data=with_feedback(send.data, self.params))
+                sends[index] = Send(send.slot, send.address, with_feedback(send.data, self.params))

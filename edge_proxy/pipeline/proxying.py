@@ -196,7 +196,7 @@ class Proxy:
         context.cancel_lines = context.crossing.lines(extra) if type(context.crossing) is Outward else extra
         context.q850 = q850
         client = context.client
-        if client is not None and client.state is State.PROCEEDING:
+        if client is not None and client.state == State.PROCEEDING:
             self._send_cancel(context, client, now)
 
     def hop_unreachable(self, branch: bytes, method: bytes, now: Monotonic) -> None:
@@ -368,7 +368,7 @@ class Proxy:
             return
         self._counters.timer_c_fired += 1
         client = context.client
-        if client is None or context.has_sent_cancel or client.state is not State.PROCEEDING:
+        if client is None or context.has_sent_cancel or client.state != State.PROCEEDING:
             # It had its time to answer a CANCEL too (§9.1), or has not said a word that one could follow: it is dead.
             if client is not None:
                 self._layer.give_up(client)

@@ -6,7 +6,7 @@ the list given at construction, in order.
 
 from __future__ import annotations
 
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from edge_proxy.addr import Address, Monotonic
 from edge_proxy.errors import LocalProtocolError
@@ -22,7 +22,6 @@ from edge_proxy.transaction.tables import (
     NON_INVITE_SERVER,
     Do,
     Event,
-    Row,
     State,
     Table,
 )
@@ -33,13 +32,77 @@ U = TypeVar("U")
 
 _EVENTS: Final = len(Event)
 
+# What tables.py names, as plain integers: a member of an enumeration would be looked up each time it is compared with.
+_TRYING: Final[int] = State.TRYING
+_CALLING: Final[int] = State.CALLING
+_PROCEEDING: Final[int] = State.PROCEEDING
+_COMPLETED: Final[int] = State.COMPLETED
+_ACCEPTED: Final[int] = State.ACCEPTED
+_TERMINATED: Final[int] = State.TERMINATED
 
-def _flatten(table: Table) -> list[Row | None]:
+_REQUEST: Final[int] = Event.REQUEST
+_ACK: Final[int] = Event.ACK
+_PROVISIONAL: Final[int] = Event.PROVISIONAL
+_SUCCESS: Final[int] = Event.SUCCESS
+_FAILURE: Final[int] = Event.FAILURE
+_SILENCE: Final[int] = Event.SILENCE
+_TIMER_A: Final[int] = Event.TIMER_A
+_TIMER_B: Final[int] = Event.TIMER_B
+_TIMER_D: Final[int] = Event.TIMER_D
+_TIMER_E: Final[int] = Event.TIMER_E
+_TIMER_F: Final[int] = Event.TIMER_F
+_TIMER_G: Final[int] = Event.TIMER_G
+_TIMER_H: Final[int] = Event.TIMER_H
+_TIMER_I: Final[int] = Event.TIMER_I
+_TIMER_J: Final[int] = Event.TIMER_J
+_TIMER_K: Final[int] = Event.TIMER_K
+_TIMER_L: Final[int] = Event.TIMER_L
+_TIMER_M: Final[int] = Event.TIMER_M
+_TIMER_100: Final[int] = Event.TIMER_100
+
+_SEND_RESPONSE: Final[int] = 1 << Do.SEND_RESPONSE
+_RESEND_RESPONSE: Final[int] = 1 << Do.RESEND_RESPONSE
+_RESEND_REQUEST: Final[int] = 1 << Do.RESEND_REQUEST
+_SEND_ACK: Final[int] = 1 << Do.SEND_ACK
+_PASS_UP: Final[int] = 1 << Do.PASS_UP
+_TIME_OUT: Final[int] = 1 << Do.TIME_OUT
+_SEND_100: Final[int] = 1 << Do.SEND_100
+_FORGET_RESPONSE: Final[int] = 1 << Do.FORGET_RESPONSE
+_START_A: Final[int] = 1 << Do.START_A
+_START_D: Final[int] = 1 << Do.START_D
+_START_E: Final[int] = 1 << Do.START_E
+_START_E_AT_T2: Final[int] = 1 << Do.START_E_AT_T2
+_START_G: Final[int] = 1 << Do.START_G
+_START_H: Final[int] = 1 << Do.START_H
+_START_I: Final[int] = 1 << Do.START_I
+_START_J: Final[int] = 1 << Do.START_J
+_START_K: Final[int] = 1 << Do.START_K
+_START_L: Final[int] = 1 << Do.START_L
+_START_M: Final[int] = 1 << Do.START_M
+
+_ANY_SERVER_TIMER: Final[int] = _START_G | _START_H | _START_I | _START_J | _START_L
+_ANY_CLIENT_TIMER: Final[int] = _START_A | _START_D | _START_E | _START_E_AT_T2 | _START_K | _START_M
+
+
+class _Step:
+    """A row of a table as it is performed: what it does is a set of bits, since their order makes no difference."""
+
+    __slots__ = ("does", "next_state")
+
+    def __init__(self, next_state: int, does: int) -> None:
+        self.next_state = next_state
+        self.does = does
+
+
+def _flatten(table: Table) -> list[_Step | None]:
     """A table as a list, indexed by state * events + event: no tuple is built to look a row up."""
-    rows: list[Row | None] = [None] * (len(State) * _EVENTS)
+    steps: list[_Step | None] = [None] * (len(State) * _EVENTS)
     for (state, event), row in table.items():
-        rows[state * _EVENTS + event] = row
-    return rows
+        does = 0
+        for action in row.actions:
+            does |= 1 << action
+        steps[state * _EVENTS + event] = _Step(int(row.next_state), does)
+    return steps
 
 
 _INVITE_CLIENT: Final = _flatten(INVITE_CLIENT)
@@ -48,12 +111,15 @@ _INVITE_SERVER: Final = _flatten(INVITE_SERVER)
 _NON_INVITE_SERVER: Final = _flatten(NON_INVITE_SERVER)
 
 
-class Send(NamedTuple):
+class Send:
     """One message to leave through the listener with this slot."""
 
-    slot: int
-    address: Address
-    data: bytes
+    __slots__ = ("address", "data", "slot")
+
+    def __init__(self, slot: int, address: Address, data: bytes) -> None:
+        self.slot = slot
+        self.address = address
+        self.data = data
 
 
 class ServerTransaction(Generic[U]):
@@ -69,7 +135,7 @@ class ServerTransaction(Generic[U]):
         self.is_reliable = is_reliable
         is_invite = request.method == grammar.METHOD_INVITE
         self.rows = _INVITE_SERVER if is_invite else _NON_INVITE_SERVER
-        self.state = State.PROCEEDING if is_invite else State.TRYING
+        self.state = _PROCEEDING if is_invite else _TRYING
         self.response: bytes | None = None
         self.interval_s = 0.0
         self.user: U | None = None
@@ -90,7 +156,7 @@ class ClientTransaction(Generic[U]):
         self.is_reliable = is_reliable
         is_invite = method == grammar.METHOD_INVITE
         self.rows = _INVITE_CLIENT if is_invite else _NON_INVITE_CLIENT
-        self.state = State.CALLING if is_invite else State.TRYING
+        self.state = _CALLING if is_invite else _TRYING
         self.interval_s = 0.0
         self.user: U | None = None
 
@@ -138,7 +204,7 @@ class TransactionLayer(Generic[U]):
 
     def receive_again(self, server: ServerTransaction[U], method: bytes, now: Monotonic) -> bool:
         """A retransmission or an ACK came for `server`. True when the core must see it (an ACK to a 2xx)."""
-        event = Event.ACK if method == grammar.METHOD_ACK else Event.REQUEST
+        event = _ACK if method == grammar.METHOD_ACK else _REQUEST
         return self._run_server(server, event, b"", now)
 
     def respond(self, server: ServerTransaction[U], status: int, data: bytes, now: Monotonic) -> None:
@@ -150,11 +216,11 @@ class TransactionLayer(Generic[U]):
 
         Before that a 100 is forbidden over UDP and not asked for on streams (RFC 4320 §4.1).
         """
-        self._wheel.start(now + self.timers.timer_100_s, server, Event.TIMER_100)
+        self._wheel.start(now + self.timers.timer_100_s, server, _TIMER_100)
 
     def stay_silent(self, server: ServerTransaction[U], now: Monotonic) -> None:
         """There will be no final response to this non-INVITE: a 408 would only come too late (RFC 4320 §4.2)."""
-        self._run_server(server, Event.SILENCE, b"", now)
+        self._run_server(server, _SILENCE, b"", now)
 
     def open_client(
         self,
@@ -178,8 +244,8 @@ class TransactionLayer(Generic[U]):
         is_invite = client.rows is _INVITE_CLIENT
         if not is_reliable:
             client.interval_s = timers.t1_s
-            self._wheel.start(now + timers.t1_s, client, Event.TIMER_A if is_invite else Event.TIMER_E)
-        self._wheel.start(now + timers.timeout_s, client, Event.TIMER_B if is_invite else Event.TIMER_F)
+            self._wheel.start(now + timers.t1_s, client, _TIMER_A if is_invite else _TIMER_E)
+        self._wheel.start(now + timers.timeout_s, client, _TIMER_B if is_invite else _TIMER_F)
         return client
 
     def find_client(self, branch: bytes, method: bytes) -> ClientTransaction[U] | None:
@@ -213,109 +279,106 @@ class TransactionLayer(Generic[U]):
             self._run_client(owner, event, None, self._now)
 
     def _run_server(self, server: ServerTransaction[U], event: int, data: bytes, now: Monotonic) -> bool:
-        row = server.rows[server.state * _EVENTS + event]
-        if row is None:
+        step = server.rows[server.state * _EVENTS + event]
+        if step is None:
             return False
-        server.state = row.next_state
-        passes_up = False
-        timers = self.timers
-        for action in row.actions:
-            if action is Do.SEND_RESPONSE:
-                self.out.append(Send(server.slot, server.address, data))
-                if row.next_state is State.ACCEPTED:
-                    # The far end repeats its own 2xx (RFC 6026 §7.1): nothing of the call's messages is kept.
-                    server.response = server.request = None
-                else:
-                    server.response = data
-                    if row.next_state is State.COMPLETED:
-                        server.request = None
-            elif action is Do.RESEND_RESPONSE:
-                if server.response is not None:
-                    self.responses_resent += 1
-                    self.out.append(Send(server.slot, server.address, server.response))
-            elif action is Do.SEND_100:
-                if server.request is not None:
-                    server.response = build_response(server.request, 100)
-                    self.out.append(Send(server.slot, server.address, server.response))
-            elif action is Do.FORGET_RESPONSE:
+        state = server.state = step.next_state
+        does = step.does
+        if does & _SEND_RESPONSE:
+            self.out.append(Send(server.slot, server.address, data))
+            if state == _ACCEPTED:
+                # The far end repeats its own 2xx (RFC 6026 §7.1): nothing of the call's messages is kept.
                 server.response = server.request = None
-            elif action is Do.START_G:
-                if not server.is_reliable:
-                    server.interval_s = min(2 * server.interval_s or timers.t1_s, timers.t2_s)
-                    self._wheel.start(now + server.interval_s, server, Event.TIMER_G)
-            elif action is Do.START_H:
-                self._wheel.start(now + timers.timeout_s, server, Event.TIMER_H)
-            elif action is Do.START_I:
-                self._wait_or_end(server, Event.TIMER_I, timers.t4_s, now)
-            elif action is Do.START_J:
-                self._wait_or_end(server, Event.TIMER_J, timers.timeout_s, now)
-            elif action is Do.START_L:
-                self._wheel.start(now + timers.timeout_s, server, Event.TIMER_L)
-            elif action is Do.TIME_OUT:
-                self.server_timeouts += 1
-            elif action is Do.PASS_UP:
-                passes_up = True
-        if server.state is State.TERMINATED:
+            else:
+                server.response = data
+                if state == _COMPLETED:
+                    server.request = None
+        elif does & _RESEND_RESPONSE:
+            if server.response is not None:
+                self.responses_resent += 1
+                self.out.append(Send(server.slot, server.address, server.response))
+        elif does & _SEND_100:
+            if server.request is not None:
+                server.response = build_response(server.request, 100)
+                self.out.append(Send(server.slot, server.address, server.response))
+        elif does & _FORGET_RESPONSE:
+            server.response = server.request = None
+        elif does & _TIME_OUT:
+            self.server_timeouts += 1
+        if does & _ANY_SERVER_TIMER:
+            self._start_server_timers(server, does, now)
+        if server.state == _TERMINATED:
             self.servers.pop(server.key, None)
             server.user = None  # the context points back here: no cycle may outlive the transaction
-        return passes_up
+        return does & _PASS_UP != 0
 
-    def _wait_or_end(self, server: ServerTransaction[U], event: Event, delay_s: float, now: Monotonic) -> None:
-        if server.is_reliable:
-            server.state = State.TERMINATED
-        else:
-            self._wheel.start(now + delay_s, server, event)
+    def _start_server_timers(self, server: ServerTransaction[U], does: int, now: Monotonic) -> None:
+        timers = self.timers
+        if does & _START_G and not server.is_reliable:
+            server.interval_s = min(2 * server.interval_s or timers.t1_s, timers.t2_s)
+            self._wheel.start(now + server.interval_s, server, _TIMER_G)
+        if does & _START_H:
+            self._wheel.start(now + timers.timeout_s, server, _TIMER_H)
+        elif does & _START_I:
+            self._wait_or_end(server, _TIMER_I, timers.t4_s, now)
+        elif does & _START_J:
+            self._wait_or_end(server, _TIMER_J, timers.timeout_s, now)
+        elif does & _START_L:
+            self._wheel.start(now + timers.timeout_s, server, _TIMER_L)
 
     def _run_client(self, client: ClientTransaction[U], event: int, response: Message | None, now: Monotonic) -> bool:
-        row = client.rows[client.state * _EVENTS + event]
-        if row is None:
+        step = client.rows[client.state * _EVENTS + event]
+        if step is None:
             return False
-        client.state = row.next_state
-        passes_up = False
-        timers = self.timers
-        for action in row.actions:
-            if action is Do.PASS_UP:
-                passes_up = True
-            elif action is Do.RESEND_REQUEST:
-                self.requests_resent += 1
-                self.out.append(Send(client.slot, client.address, client.request))
-            elif action is Do.START_A:
-                client.interval_s *= 2
-                self._wheel.start(now + client.interval_s, client, Event.TIMER_A)
-            elif action is Do.START_E:
-                client.interval_s = min(2 * client.interval_s, timers.t2_s)
-                self._wheel.start(now + client.interval_s, client, Event.TIMER_E)
-            elif action is Do.START_E_AT_T2:
-                self._wheel.start(now + timers.t2_s, client, Event.TIMER_E)
-            elif action is Do.SEND_ACK:
-                if response is not None:
-                    self.out.append(Send(client.slot, client.address, build_ack(client.request, response)))
-            elif action is Do.START_D:
-                self._wait_or_end_client(client, Event.TIMER_D, timers.timer_d_s, now)
-            elif action is Do.START_K:
-                self._wait_or_end_client(client, Event.TIMER_K, timers.t4_s, now)
-            elif action is Do.START_M:
-                client.request = b""
-                self._wheel.start(now + timers.timeout_s, client, Event.TIMER_M)
-            elif action is Do.TIME_OUT:
-                self._timed_out.append((client, client.user))
-        if client.state is State.TERMINATED:
+        client.state = step.next_state
+        does = step.does
+        if does & _RESEND_REQUEST:
+            self.requests_resent += 1
+            self.out.append(Send(client.slot, client.address, client.request))
+        elif does & _SEND_ACK and response is not None:
+            self.out.append(Send(client.slot, client.address, build_ack(client.request, response)))
+        if does & _ANY_CLIENT_TIMER:
+            self._start_client_timer(client, does, now)
+        if does & _TIME_OUT:
+            self._timed_out.append((client, client.user))
+        if client.state == _TERMINATED:
             self._end_client(client)
-        return passes_up
+        return does & _PASS_UP != 0
 
-    def _wait_or_end_client(self, client: ClientTransaction[U], event: Event, delay_s: float, now: Monotonic) -> None:
-        if client.is_reliable:
-            client.state = State.TERMINATED
+    def _start_client_timer(self, client: ClientTransaction[U], does: int, now: Monotonic) -> None:
+        timers = self.timers
+        if does & _START_M:
+            client.request = b""
+            self._wheel.start(now + timers.timeout_s, client, _TIMER_M)
+        elif does & _START_K:
+            self._wait_or_end(client, _TIMER_K, timers.t4_s, now)
+        elif does & _START_D:
+            self._wait_or_end(client, _TIMER_D, timers.timer_d_s, now)
+        elif does & _START_A:
+            client.interval_s *= 2
+            self._wheel.start(now + client.interval_s, client, _TIMER_A)
+        elif does & _START_E:
+            client.interval_s = min(2 * client.interval_s, timers.t2_s)
+            self._wheel.start(now + client.interval_s, client, _TIMER_E)
+        elif does & _START_E_AT_T2:
+            self._wheel.start(now + timers.t2_s, client, _TIMER_E)
+
+    def _wait_or_end(
+        self, owner: ServerTransaction[U] | ClientTransaction[U], event: int, delay_s: float, now: Monotonic
+    ) -> None:
+        """On a reliable transport there is nothing to wait for."""
+        if owner.is_reliable:
+            owner.state = _TERMINATED
         else:
-            self._wheel.start(now + delay_s, client, event)
+            self._wheel.start(now + delay_s, owner, event)
 
     def _end_client(self, client: ClientTransaction[U]) -> None:
-        client.state = State.TERMINATED
+        client.state = _TERMINATED
         client.user = None
         self.clients.pop(client.key, None)
 
 
-def _class_of(status: int) -> Event:
+def _class_of(status: int) -> int:
     if status < 200:
-        return Event.PROVISIONAL
-    return Event.SUCCESS if status < 300 else Event.FAILURE
+        return _PROVISIONAL
+    return _SUCCESS if status < 300 else _FAILURE

@@ -60,7 +60,7 @@ class Driver:
         """Who looks up the names that requests need."""
         self.mesh: Mesh | None = None
         """The way to the other workers of the same listeners; None: there are none."""
-        self._ports = ports
+        self._ports = list(ports)
         self._keep = keep
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -155,15 +155,15 @@ class Driver:
     def _send(self, sends: list[Send]) -> None:
         """Every port gets what it has to send in one call, in order."""
         if len(sends) == 1:
-            slot, address, data = sends[0]
-            self._ports[slot][0].send_all([(data, address)])
+            send = sends[0]
+            self._ports[send.slot][0].send_all([(send.data, send.address)])
             return
         by_slot: dict[int, list[tuple[bytes, Address]]] = {}
-        for slot, address, data in sends:
-            messages = by_slot.get(slot)
+        for send in sends:
+            messages = by_slot.get(send.slot)
             if messages is None:
-                messages = by_slot[slot] = []
-            messages.append((data, address))
+                messages = by_slot[send.slot] = []
+            messages.append((send.data, send.address))
         for slot, messages in by_slot.items():
             self._ports[slot][0].send_all(messages)
 

@@ -70,7 +70,7 @@ def complete(core: Core, sent: Send) -> None:
 
 def probes(sends: list[Send]) -> list[Send]:
     """The OPTIONS among these, each once."""
-    return list(dict.fromkeys(send for send in sends if start_line(send.data).startswith("OPTIONS ")))
+    return list({send.data: send for send in sends if start_line(send.data).startswith("OPTIONS ")}.values())
 
 
 UNREACHABLE: Final = -1
