@@ -280,22 +280,20 @@ def read_index(buffer: bytes | bytearray | memoryview) -> MappedOwnershipIndex:
         raise IndexFileError(f"it has {len(view)} bytes where its header says {size}: it was cut short or added to")
     digest = hashlib.sha256(view[:_CHECKSUM_AT])
     digest.update(bytes(_CHECKSUM_BYTES))
-    digest.update(view[_HEADER.size :])
+    digest.update(view[_HEADER.size : _HEADER_BYTES])
+    bases = view[_HEADER_BYTES:blocks_at].cast("Q")
+    rises = True
+    for at in range(0, blocks, _STEP):  # hashing lets other threads go on, which comparing does not
+        digest.update(bases[at : at + _STEP])
+        rises = rises and all(map(lt, bases[at : at + _STEP], bases[at + 1 : at + _STEP + 1]))
+    digest.update(view[blocks_at:])
     if digest.digest() != checksum:
         raise IndexFileError("its checksum does not match: it is damaged")
-    bases = view[_HEADER_BYTES:blocks_at].cast("Q")
-    if not _rises(bases) or not blocks <= entries <= blocks * block or ranges > entries or owners > 2**32:
+    if not rises or not blocks <= entries <= blocks * block or ranges > entries or owners > 2**32:
         raise IndexFileError("its blocks are out of order")
     text = version.rstrip(b"\0").decode("ascii", "replace")
     return MappedOwnershipIndex(
         bases, view[blocks_at:], shape, ranges=ranges, numbers=numbers, owners=owners, version=text
-    )
-
-
-def _rises(column: memoryview[int]) -> bool:
-    """Every value is above the one before."""
-    return all(
-        all(map(lt, column[at : at + _STEP], column[at + 1 : at + _STEP + 1])) for at in range(0, len(column), _STEP)
     )
 
 
