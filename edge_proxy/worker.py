@@ -24,7 +24,7 @@ from edge_proxy.admin.control import SOCKET_NAME, ControlServer, close_control_s
 from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
-from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, load_settings, settings_error
+from edge_proxy.config import ConfigErrors, ListenerSettings, Settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError, EvidenceError
 from edge_proxy.evidence.journal import Journal, JournalStats
 from edge_proxy.evidence.recent import recent_ends
@@ -33,6 +33,7 @@ from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
+from edge_proxy.reloading import let_go_of, prepare, uncollected
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
@@ -344,6 +345,8 @@ class Worker:
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)
             layer = self.pipeline.layer
+            if self._reloading is not None and not self._reloading.done():
+                continue  # nothing is looked through while so much is new
             if relief.is_due(len(layer.servers) + len(layer.clients) + len(self.pipeline.calls)):
                 relief.collect()
                 await asyncio.to_thread(relief.trim)
@@ -362,32 +365,35 @@ class Worker:
     async def _reload(self) -> None:
         """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
         try:
-            settings = await asyncio.to_thread(load_settings, self._config_path)
-            self._check_unchanged(settings)
-            snapshot = await asyncio.to_thread(compile_asserted, settings)
-            for identity in self._identities:
-                if await asyncio.to_thread(identity.refresh):
-                    self._log.info("certificate renewed")
+            with uncollected():
+                settings, snapshot = await asyncio.to_thread(prepare, self._config_path, self._check_unchanged)
+                for identity in self._identities:
+                    if await asyncio.to_thread(identity.refresh):
+                        self._log.info("certificate renewed")
+                await self._swap(settings, snapshot)
         except EdgeProxyError as error:
             self.state.reloads["failed"] += 1
             for line in str(error).splitlines():
                 self._log.error("reload refused", error=line, snapshot=self.pipeline.snapshot.version)
             self._tell_reload("")
-            return
-        before = self.pipeline.snapshot.version
-        await self._find_targets(snapshot, self.pipeline.snapshot)
+
+    async def _swap(self, settings: Settings, snapshot: Snapshot) -> None:
+        replaced = [self.pipeline.snapshot]
+        before = replaced[0].version
+        await self._find_targets(snapshot, *replaced)
         if self._driver is not None:
             self._driver.use_snapshot(snapshot)
         if self._shared is not None:
             self._shared.hold_customers(snapshot.customers, self.pipeline.calls)
         self.names.follow(snapshot.target_names)
-        self.settings = settings
+        self.settings, self._snapshot = settings, snapshot
         self._call_log = CallLog(settings.telemetry.call_log)
         self.state.reloads["ok"] += 1
         self.state.snapshot_loaded_at = time.time()
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
+        await asyncio.to_thread(let_go_of, replaced)
 
     def _tell_reload(self, version: str) -> None:
         if self._place is not None:

@@ -42,6 +42,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _HIDDEN_BREAK: Final = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*)")
 _FRACTION: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?")
+_STRETCH: Final = 16_384
 _DIGITS_MAX: Final = 40  # far past every setting, far below where int() itself gives up
 
 # What the scanner says, in either of its two builds, and what usually is the cause.
@@ -99,13 +100,21 @@ def _decode(data: bytes, path: str) -> str:
         raise ConfigError(
             f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8", path=path, line=line
         ) from error
-    if refused := Reader.NON_PRINTABLE.search(text) or _HIDDEN_BREAK.search(text):
+    begin = 0
+    while begin < len(text):  # whole lines, some at a time: a search holds up other threads until it ends
+        end = text.find("\n", begin + _STRETCH) + 1 or len(text)
+        _check_characters(text, begin, end, path)
+        begin = end
+    return text
+
+
+def _check_characters(text: str, begin: int, end: int, path: str) -> None:
+    if refused := Reader.NON_PRINTABLE.search(text, begin, end) or _HIDDEN_BREAK.search(text, begin, end):
         raise ConfigError(
             f"control character U+{ord(refused[0]):04X} is not allowed here; remove it, and end lines with a line feed",
             path=path,
             line=text.count("\n", 0, refused.start()) + 1,
         )
-    return text
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, path: str, last_line: int) -> ConfigError:

@@ -17,7 +17,7 @@ from pydantic import field_validator as check_field
 from pydantic_core.core_schema import ValidationInfo
 
 from edge_proxy.addr import E164, Address, Transport
-from edge_proxy.config.document import Document, parse_key_path, quote
+from edge_proxy.config.document import Document, Entry, Sequence, parse_key_path, quote
 from edge_proxy.config.endpoints import (
     is_wildcard,
     numeric_prefix,
@@ -447,6 +447,11 @@ class Settings(Section):
         if self._document is None:
             return "", 0
         return self._document.path, self._document.line_of(parse_key_path(key_path))
+
+    def customers_written(self) -> list[Entry]:
+        """What the file says of customers, taken out of it: errors about them have no line of their own any more."""
+        written = None if self._document is None else self._document.root.entries.pop("customers", None)
+        return written.node.items if written is not None and isinstance(written.node, Sequence) else []
 
     def __eq__(self, other: object) -> bool:
         """Equal settings, wherever they were written: a reload that only moved lines changes nothing."""

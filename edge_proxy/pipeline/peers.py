@@ -38,20 +38,12 @@ class Peers:
         self.use_snapshot(snapshot)
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
-        """Forget who is who, and keep a ledger row for the AS of every target."""
+        """Forget who is who."""
         self._snapshot = snapshot
         for peers in self._by_side.values():
             peers.clear()
         self._by_connection.clear()
-        known = {UNKNOWN_ASN}
-        for side, targets in (
-            (Side.CUSTOMERS, snapshot.customer_targets),
-            (Side.CARRIERS, snapshot.trunk_targets),
-        ):
-            for target in (target for group in targets for target in group):
-                if target.address is not None:
-                    known.add(self.find(target.address.host, side).origin.asn)
-        self._ledger.reserve(sorted(known))
+        self._ledger.reserve([UNKNOWN_ASN])
 
     def find(self, host: str, side: Side) -> Peer:
         """Who is behind this address on a listener of this side."""

@@ -132,8 +132,9 @@ class TargetBook:
         self._trunks: list[list[Offer]] = []
         self._customers: list[list[Offer]] = []
         self._giving_feedback: frozenset[Address] = frozenset()
-        self._fixed: dict[int, tuple[list[Hop], list[Hop]]] = {}
-        """Each call's hops while all is well, by customer: without and with renaming. Not where weights decide."""
+        self._fixed: dict[int, tuple[list[Hop], list[Hop]] | None] = {}
+        """Each call's hops while all is well, by customer: without and with renaming. None: weights decide. Worked out
+        with the first call, so that a reload of many customers takes no longer than it must."""
 
     def use(self, snapshot: Snapshot | None = None, names: Names | None = None) -> None:
         """Take another snapshot, other names, or both."""
@@ -144,14 +145,6 @@ class TargetBook:
         self._trunks = [_offers(group, names) for group in snapshot.trunk_targets]
         self._customers = [_offers(group, names) for group in snapshot.customer_targets]
         self._fixed = {}
-        for key in (_TRUNKS, *range(len(self._customers))):
-            places = fixed_places(self._groups(key))
-            if places is not None:
-                side = Side.CARRIERS if key == _TRUNKS else Side.CUSTOMERS
-                self._fixed[key] = (
-                    self._hops(places, side, renames_uri=False),
-                    self._hops(places, side, renames_uri=True),
-                )
         thresholds: dict[Address, Thresholds] = {}
         for offers in (*self._trunks, *self._customers):
             for offer in offers:
@@ -224,7 +217,7 @@ class TargetBook:
         if key is None:
             return [], 0.0
         health = self.health
-        if health.is_quiet and not is_emergency and (fixed := self._fixed.get(key)) is not None:
+        if health.is_quiet and not is_emergency and (fixed := self._fixed_hops(key)) is not None:
             hops, pause_s = fixed[renames_uri], 0.0
         else:
             places, pause_s = choose(self._groups(key), health, now, zlib.crc32(call_id), takes_any=is_emergency)
@@ -238,6 +231,17 @@ class TargetBook:
         reductions = self.reductions
         left = [hop for hop in hops if not reductions.sheds(hop.address, call_id, now)]
         return left, 0.0 if left else min(reductions.left_s(hop.address, now) for hop in hops)
+
+    def _fixed_hops(self, key: int) -> tuple[list[Hop], list[Hop]] | None:
+        if key in self._fixed:
+            return self._fixed[key]
+        places = fixed_places(self._groups(key))
+        found: tuple[list[Hop], list[Hop]] | None = None
+        if places is not None:
+            side = Side.CARRIERS if key == _TRUNKS else Side.CUSTOMERS
+            found = self._hops(places, side, renames_uri=False), self._hops(places, side, renames_uri=True)
+        self._fixed[key] = found
+        return found
 
     def _groups(self, key: int) -> list[list[Offer]]:
         return self._trunks if key == _TRUNKS else [self._customers[key]]

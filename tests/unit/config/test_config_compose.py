@@ -153,6 +153,8 @@ def test_tag_is_an_error_and_never_executed() -> None:
         ("a: 1\nb: \x07\n", 2, "control character U+0007"),
         ("a: 1\nb: 1 # x\u2028c: 2\n", 2, "control character U+2028"),
         ("a: 1\nb: 1\rc: 2\n", 2, "control character U+000D"),
+        ("#\r\n" * 9_000 + "b: \x07\n", 9_001, "control character U+0007"),
+        ("# " + "x" * 40_000 + "\n" + "#\r\n" * 9_000 + "b: 1\rc: 2", 9_002, "control character U+000D"),
         ("", 1, "the file is empty"),
         ("# only a comment\n", 1, "the file is empty"),
         ("---", 1, "the file is empty"),

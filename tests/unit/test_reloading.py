@@ -1,0 +1,85 @@
+"""A reload beside the calls: what serves, what is let go of, and what is left of one that was refused."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge_proxy.compile import compile_snapshot
+from edge_proxy.config import ConfigErrors, Settings, load_settings
+from edge_proxy.errors import ConfigError
+from edge_proxy.reloading import let_go_of, prepare, uncollected
+
+DEFAULT = Path(__file__).parents[2] / "config/edge-proxy.yaml"
+
+
+def nothing_against(_: Settings) -> None:
+    """Any configuration will do."""
+
+
+def written(directory: Path, **changes: object) -> Path:
+    path = directory / "edge-proxy.yaml"
+    document = yaml.safe_load(DEFAULT.read_text()) | {"data_dir": str(directory), "asn": None, "policy": {}} | changes
+    path.write_text(yaml.safe_dump({key: value for key, value in document.items() if value is not None}))
+    return path
+
+
+def test_snapshot_is_whole_and_the_settings_are_without_customers(tmp_path: Path) -> None:
+    """Customers are in the snapshot; a worker has no use for what the file said of them."""
+    path = written(tmp_path)
+    settings, snapshot = prepare(path, nothing_against)
+    assert snapshot.version == compile_snapshot(load_settings(path)).version
+    assert [customer.id for customer in snapshot.customers] == ["acme", "globex", "initech"]
+    assert settings.customers == []
+    assert settings.listeners == load_settings(path).listeners
+    assert settings.where("listeners.customers.bind")[1] > 0
+    assert settings.customers_written() == []
+
+
+def test_refused_reload_says_why_and_holds_nothing(tmp_path: Path) -> None:
+    """The error has its lines and no traceback that would keep half a million objects until it is told."""
+    path = written(tmp_path)
+    seen: list[weakref.ref[Settings]] = []
+
+    def refuse(settings: Settings) -> None:
+        seen.append(weakref.ref(settings))
+        raise ConfigErrors([ConfigError("no", path="f.yaml", line=3)])
+
+    with pytest.raises(ConfigErrors, match=r"f\.yaml:3: no") as caught:
+        prepare(path, refuse)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    del caught
+    assert [one() for one in seen] == [None]
+    path.write_text(path.read_text().replace("country: GB", "country: Albion"))
+    with pytest.raises(ConfigErrors, match="country"):
+        prepare(path, nothing_against)
+
+
+def test_what_is_still_in_use_outlives_its_snapshot(tmp_path: Path) -> None:
+    """A call that is up keeps its customer; the rest goes."""
+    box = [compile_snapshot(load_settings(written(tmp_path)))]
+    kept = box[0].customers[1]
+    let_go_of(box)
+    assert box == []
+    assert kept.id == "globex"
+
+
+def test_garbage_is_looked_for_again_afterwards() -> None:
+    """Also after a failure; what came meanwhile and stays is not searched any more."""
+    frozen = gc.get_freeze_count()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+        gc.unfreeze()
+        with pytest.raises(ConfigError), uncollected():
+            raise ConfigError("no")
+        assert gc.isenabled()
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.unfreeze()
