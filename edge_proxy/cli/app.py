@@ -89,17 +89,36 @@ def explain(
 
 @app.command()
 def diff(
-    messages: Annotated[list[Path], typer.Argument(help="Saved requests, or directories of *.sip files.")],
     new: Annotated[Path, typer.Option("--with", help="The configuration to compare with.")],
+    messages: Annotated[
+        list[Path] | None, typer.Argument(help="Saved requests, or directories of *.sip files.")
+    ] = None,
     config: ConfigOption = _DEFAULT_CONFIG,
+    journal: Annotated[bool, typer.Option("--journal", help="The attempts in the evidence journal instead.")] = False,
+    since: Annotated[str, typer.Option(help="Of the journal from this day on: 2027-01-31 (UTC).")] = "",
     source: Annotated[str, typer.Option(help="Where those came from that do not say: udp:IP:PORT.")] = "",
     side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
 ) -> None:
-    """Which saved requests another configuration judges otherwise. Exit 0: none, 1: some."""
-    from edge_proxy.cli.diff import diff_messages
+    """Which saved requests another configuration judges otherwise. Exit 0: none, 1: some.
 
-    if diff_messages(config, new, messages, source, side, as_json=as_json):
+    With --journal, which recorded attempts. A record holds who sent, claimed and called, but no body and none of the
+    headers that tell of forwarding, privacy or where a call began: attempts that its record is too little for, and
+    those that limits refused, are left out and counted. For the rest save messages.
+    """
+    from edge_proxy.cli.diff import DiffError, diff_messages
+    from edge_proxy.cli.diff_journal import diff_journal
+    from edge_proxy.evidence.reading import parse_day
+
+    if journal and (messages or source or side):
+        raise DiffError("--journal says itself where its attempts came from; leave out messages, --source and --side")
+    if since and not journal:
+        raise DiffError("--since is about the journal; write --journal with it")
+    if journal:
+        differs = diff_journal(config, new, parse_day(since), as_json=as_json)
+    else:
+        differs = diff_messages(config, new, messages or [], source, side, as_json=as_json)
+    if differs:
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from edge_proxy.config import Settings
     from edge_proxy.evidence.equipment import Equipment
     from edge_proxy.policy.wildcard import Wildcard
@@ -38,9 +36,10 @@ def list_equipment(
     """What was seen in the evidence journal, the newest first. Exit 1 when --unapproved finds any."""
     from edge_proxy.config import load_settings
     from edge_proxy.evidence.equipment import read_equipment
+    from edge_proxy.evidence.reading import parse_day
 
     settings = load_settings(config)
-    view = read_equipment(settings.data_dir, _customer(settings, customer), _day(since))
+    view = read_equipment(settings.data_dir, _customer(settings, customer), parse_day(since))
     lists = _approved(settings)
     rows = [(one, _is_approved(one, lists.get(one.customer, ()))) for one in view.rows()]
     if unapproved:
@@ -60,22 +59,6 @@ def _customer(settings: Settings, name: str) -> str:
     if name and name not in {one.id for one in settings.customers}:
         raise EvidenceError(f"--customer {name!r} is none in the configuration")
     return name
-
-
-def _day(text: str) -> date | None:
-    from datetime import date
-
-    from edge_proxy.errors import EvidenceError
-
-    if not text:
-        return None
-    try:
-        day = date.fromisoformat(text)
-        if day.isoformat() == text:
-            return day
-    except ValueError:
-        pass
-    raise EvidenceError(f"--since {text!r} is no day; write year, month and day, such as 2027-01-31")
 
 
 def _approved(settings: Settings) -> dict[str, tuple[Wildcard, ...]]:

@@ -8,23 +8,20 @@ read a journal that is being written; memory is bounded by `MAX_NAMES` for each 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from edge_proxy.errors import EvidenceError
-from edge_proxy.evidence.segments import segments_in
+from edge_proxy.evidence.reading import attempt_lines
 
 MAX_NAMES: Final = 1000
 OTHERS: Final = "(others)"
 """What all further names of a customer are counted under."""
 
 _VERSION: Final = re.compile(r"[ /](v\.?|IOS-|R)?(\d+\.\d[^\s/()]*)")
-_IS_ATTEMPT: Final = b'"kind":"attempt"'
 
 
 class _Call(msgspec.Struct, gc=False):
@@ -94,36 +91,16 @@ def read_equipment(data_dir: Path, customer: str = "", since: date | None = None
     """
     view = EquipmentView({})
     first = "" if since is None else since.isoformat()
-    not_before_s = 0.0 if since is None else datetime.combine(since, time(), UTC).timestamp()
-    try:
-        for line in _lines(data_dir / "evidence", not_before_s):
-            if _IS_ATTEMPT not in line:
-                continue
-            try:
-                call = _decode(line)
-            except msgspec.DecodeError:
-                view.unread += 1
-                continue
-            wanted = call.side == "customers" and call.method == "INVITE" and call.customer is not None
-            if wanted and (not customer or call.customer == customer) and call.at >= first:
-                _book(view, call)
-    except OSError as error:
-        raise EvidenceError(f"cannot read the journal in {data_dir}: {error}") from error
+    for line in attempt_lines(data_dir, since):
+        try:
+            call = _decode(line)
+        except msgspec.DecodeError:
+            view.unread += 1
+            continue
+        wanted = call.side == "customers" and call.method == "INVITE" and call.customer is not None
+        if wanted and (not customer or call.customer == customer) and call.at >= first:
+            _book(view, call)
     return view
-
-
-def _lines(root: Path, not_before_s: float) -> Iterator[bytes]:
-    """Every whole line of every worker's journal, but for segments that nothing was written to since then."""
-    if not root.is_dir():
-        raise EvidenceError(f"there is no journal in {root}; name the configuration of the proxy that writes it")
-    for directory in sorted(child for child in root.iterdir() if child.is_dir()):
-        for _, path in segments_in(directory):
-            if path.stat().st_mtime < not_before_s:
-                continue
-            with path.open("rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):  # the newest may be under way
-                        yield line
 
 
 def _book(view: EquipmentView, call: _Call) -> None:
