@@ -102,7 +102,11 @@ def _seconds(message: Message, kind: int) -> int | None:
 def _has_timer(message: Message, kind: int) -> bool:
     if message.first[kind] < 0:
         return False
-    return any(_TIMER in value.lower().translate(None, b" \t").split(b",") for value in message.values(kind))
+    for value in message.values(kind):
+        tags = value.lower()
+        if tags.find(_TIMER) >= 0 and _TIMER in tags.translate(None, b" \t").split(b","):
+            return True
+    return False
 
 
 def _append(message: Message, kind: int, line: bytes) -> None:

@@ -30,7 +30,7 @@ _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
 _NO_ROUTES: Final[tuple[bytes, ...]] = ()
 _MOST_KEPT: Final = 64
-_begins_of: Final[dict[Listener, tuple[bytes, bytes]]] = {}
+_begins_of: Final[dict[Listener, tuple[bytes, bytes, bytes]]] = {}
 _keyed: Final[dict[tuple[bytes, int], blake2b]] = {}
 URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 """Base 64 in the letters that a URI and a token may hold (RFC 4648 §5)."""
@@ -74,7 +74,7 @@ class OwnUris:
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
-        self._recorded = {_begins(listener)[1] for listener in listeners}
+        self._recorded = {_begins(listener)[2] for listener in listeners}
 
     def has(self, uri: Uri) -> bool:
         default_port = 5061 if uri.scheme == "sips" else 5060
@@ -107,7 +107,7 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, uri, None, mark)
-    routes = _route_values(message)
+    routes = message.take_route_values()
     count = len(routes)
     token: bytes | None = None
     veil: bytes | None = None
@@ -148,16 +148,6 @@ def _read_uri(uri: bytes, where: str) -> Uri:
         return parse_uri(uri)
     except RemoteProtocolError as error:
         raise RemoteProtocolError(f"{where}: {error}", sip_status=error.sip_status, rfc=error.rfc) from error
-
-
-def _route_values(message: Message) -> list[bytes]:
-    found: list[bytes] = []
-    for value in message.values(grammar.ROUTE):
-        if _COMMA in value:
-            found.extend(split_list(value))
-        else:
-            found.append(value)
-    return found
 
 
 def route_onwards(
@@ -202,9 +192,9 @@ def branch_of(request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
     via = request.via
     if via is None:
         raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-    parts = (via.branch, via.sent_by, request.call_id, request.from_tag, request.uri)
-    seed = b"%s %d %d" % (b"\0".join(parts), request.cseq, attempt)
-    digest = keyed_digest(seed, key, 15)
+    last = request.uri + b" %d %d" % (request.cseq, attempt)
+    parts = (via.branch, via.sent.key, request.call_id, request.from_tag, last)
+    digest = keyed_digest(b"\0".join(parts), key, 15)
     return grammar.MAGIC_COOKIE + b2a_base64(digest, newline=False).translate(URL_SAFE) + b"." + mark
 
 
@@ -225,14 +215,16 @@ def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     return _begins(listener)[0] + branch + b";rport" + params
 
 
-def _begins(listener: Listener) -> tuple[bytes, bytes]:
-    """What the same listener always writes: its Via up to the branch, its Record-Route value up to the parameters."""
+def _begins(listener: Listener) -> tuple[bytes, bytes, bytes]:
+    """What the same listener always writes: its Via up to the branch, its Record-Route up to the token, and the URI of
+    that up to the parameters."""
     begins = _begins_of.get(listener)
     if begins is None:
         transport = listener.transport.value
         via = f"Via: SIP/2.0/{transport.upper()} {listener.advertised};branch="
         named = "" if listener.transport is Transport.UDP else f";transport={transport}"
-        begins = via.encode(), f"<sip:{listener.advertised}{named}".encode()
+        uri = f"<sip:{listener.advertised}{named}".encode()
+        begins = via.encode(), b"Record-Route: " + uri + _TOKEN_BEGINS, uri
         if len(_begins_of) >= _MOST_KEPT:
             _begins_of.clear()
         _begins_of[listener] = begins
@@ -254,11 +246,8 @@ class RouteRecord:
 
         Each side sees the address and the transport by which it can reach us.
         """
-        return [_record_route(egress, self.token), _record_route(self.ingress, self.token)]
-
-
-def _record_route(listener: Listener, token: bytes) -> bytes:
-    return b"Record-Route: " + _begins(listener)[1] + _TOKEN_BEGINS + token + b">"
+        end = self.token + b">"
+        return [_begins(egress)[1] + end, _begins(self.ingress)[1] + end]
 
 
 def forwarded_request(

@@ -21,6 +21,7 @@ _ONE_PLAIN_VALUE: Final = re.compile(rb"[^\",<>:]*+<?+[ \t]*+(?:sips?|tel):[^,]*
 _QUOTED_OR_PARAM: Final = re.compile(
     rb'"(?:[^"\\]|\\.)*+"|;[ \t]*+([^;=<>@?,"\s]++)(?:[ \t]*+=[ \t]*+[^;<>@?,"\s]*+)?+', re.DOTALL
 )
+_COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
 _ASSERTED: Final = frozenset({grammar.P_ASSERTED_IDENTITY})
 _SHOWS_THE_CALLER: Final = frozenset({grammar.P_ASSERTED_IDENTITY, grammar.REMOTE_PARTY_ID})
 
@@ -107,7 +108,11 @@ def _unless_verstat(match: re.Match[bytes]) -> bytes:
 def _is_plain(message: Message, *, is_trusted: bool) -> bool:
     """Whether what is asserted is one value of which nothing has to be taken out: what most calls have."""
     line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
-    if message.kinds.count(grammar.P_ASSERTED_IDENTITY) > 1 or _ONE_PLAIN_VALUE.fullmatch(line_value(line)) is None:
+    if message.kinds.count(grammar.P_ASSERTED_IDENTITY) > 1:
+        return False
+    value = line_value(line)
+    is_usual = value[:5] == b"<sip:" and _COMMA not in value
+    if not is_usual and _ONE_PLAIN_VALUE.fullmatch(value) is None:
         return False
     return is_trusted or without_verstat(line) is line
 

@@ -27,7 +27,7 @@ def loop_mark(request: Message, key: bytes, origin: bytes) -> bytes:
     """
     parts = [request.uri, request.call_id, b"%d" % request.cseq, origin]
     if request.first[grammar.ROUTE] >= 0:
-        parts.extend(request.values(grammar.ROUTE))
+        parts.extend(request.route_values())
     return b2a_base64(keyed_digest(b"\0".join(parts), key, _MARK_BYTES), newline=False).translate(URL_SAFE)
 
 
@@ -37,10 +37,16 @@ def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
     The Vias of others are not judged: what of them cannot be read is passed over (§4.2.4).
     """
     suffix = b"." + mark
-    for index in range(request.first[grammar.VIA], len(request.lines)):
-        if request.kinds[index] != grammar.VIA:
-            continue
+    kinds = request.kinds
+    left = kinds.count(grammar.VIA)
+    index = request.first[grammar.VIA]
+    while left:
+        kind = kinds[index]
         line = request.lines[index]
+        index += 1
+        if kind != grammar.VIA:
+            continue
+        left -= 1
         if line.find(suffix) < 0:
             continue
         for value in split_list(line_value(line)):

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from edge_proxy.sip import grammar
-
-if TYPE_CHECKING:
-    from edge_proxy.sip.headers import Via
+from edge_proxy.sip.headers import Via, split_list
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_COMMA: Final = 0x2C
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 NO_LINES: Final = [-1] * grammar.KIND_COUNT
 
@@ -39,6 +38,7 @@ class Message:
     """
 
     __slots__ = (
+        "_routes",
         "body",
         "call_id",
         "cseq",
@@ -74,6 +74,7 @@ class Message:
         self.from_tag = b""
         self.to_tag = b""
         self.max_forwards = -1
+        self._routes: list[bytes] | None = None
 
     @property
     def is_request(self) -> bool:
@@ -99,6 +100,25 @@ class Message:
         lines = self.lines
         return [line_value(lines[i]) for i in range(index, len(kinds)) if kinds[i] == kind]
 
+    def route_values(self) -> list[bytes]:
+        """Each Route value, whether a line holds one or several; not to be changed."""
+        routes = self._routes
+        if routes is None:
+            routes = []
+            for value in self.values(grammar.ROUTE):
+                if _COMMA in value:
+                    routes.extend(split_list(value))
+                else:
+                    routes.append(value)
+            self._routes = routes
+        return routes
+
+    def take_route_values(self) -> list[bytes]:
+        """Each Route value, for the caller to keep."""
+        routes = self.route_values()
+        self._routes = None
+        return routes
+
     def text(self, kind: int) -> str:
         """The first value of this kind as text, "" when there is none; bytes that are no UTF-8 become U+FFFD."""
         value = self.value(kind)
@@ -110,6 +130,7 @@ class Message:
         self.lines = [self.lines[index] for index in kept]
         self.kinds = [self.kinds[index] for index in kept]
         self.first = NO_LINES[:]
+        self._routes = None
         for index in range(len(kept) - 1, -1, -1):
             self.first[self.kinds[index]] = index
 

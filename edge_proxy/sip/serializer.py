@@ -14,6 +14,12 @@ from edge_proxy.sip.message import Message, line_value
 _BEFORE_VIA: Final = b"Via: "
 _BRANCH: Final = b";branch="
 _ASKING: Final = b";rport"
+_START_LINES: Final = {
+    status: b"SIP/2.0 %d %s" % (status, phrase.encode()) for status, phrase in grammar.REASON_PHRASES.items()
+}
+_COPIED: Final = {grammar.VIA, grammar.FROM, grammar.TO, grammar.CALL_ID, grammar.CSEQ}
+_IS_COPIED: Final = [kind in _COPIED for kind in range(grammar.KIND_COUNT)]
+_IS_COPIED_TO_100: Final = [kind in _COPIED or kind == grammar.TIMESTAMP for kind in range(grammar.KIND_COUNT)]
 _TAG: Final = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
 
 
@@ -30,25 +36,18 @@ def build_response(
     `to_tag` is added when the request's To has none (§8.2.6.2; leave it empty for 100). Works on a message that the
     parser refused, as far as it was read. `extra` are whole header lines.
     """
-    phrase = phrase or grammar.REASON_PHRASES.get(status, "Unknown")
-    out = [b"SIP/2.0 %d %s" % (status, phrase.encode())]
+    known = None if phrase else _START_LINES.get(status)
+    out = [b"SIP/2.0 %d %s" % (status, (phrase or "Unknown").encode()) if known is None else known]
     first = request.first
     lines = request.lines
-    for index, kind in enumerate(request.kinds):
-        if kind == grammar.VIA:
-            out.append(lines[index])
-        elif kind == grammar.OTHER or kind > grammar.CSEQ:
-            if kind == grammar.TIMESTAMP and status == 100:
-                out.append(lines[index])
-        elif index != first[kind]:
-            continue  # a request that has two of them is answered once
-        elif kind == grammar.TO:
-            line = lines[index]
-            # Where it was not read so far, its tag may be there all the same.
-            has_tag = request.to_tag or not to_tag or _TAG.search(line) is not None
-            out.append(line if has_tag else line + b";tag=" + to_tag)
-        else:
-            out.append(lines[index])
+    is_copied = _IS_COPIED_TO_100 if status == 100 else _IS_COPIED
+    for index in [index for index, kind in enumerate(request.kinds) if is_copied[kind]]:
+        kind = request.kinds[index]
+        line = lines[index]
+        if kind >= grammar.FIRST_REPEATABLE or index == first[kind]:  # a request that has two is answered once
+            if kind == grammar.TO and to_tag and not request.to_tag and _TAG.search(line) is None:
+                line += b";tag=" + to_tag  # where To was not read, its tag may be there all the same
+            out.append(line)
     out.extend(extra)
     out.append(b"Content-Length: 0")
     out.append(b"")
