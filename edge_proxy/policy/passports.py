@@ -2,9 +2,10 @@
 
 The signature is not looked at and no certificate is fetched: whatever stands here anybody could have written, so all of
 it is a claim, and worth no more than the side that it came from. Read are `orig`, with SHAKEN's `attest` (RFC 8588 §4)
-and the `div` of a call that was passed on (RFC 8946 §4). Nothing raises; the work is bounded by `MAX_CLAIMS` tokens of
-`_MAX_CHARS` each. What two readers could read in two ways (a name twice in one object, characters that base64 does not
-have) is not read at all: it is a claim of no number.
+and the `div` of a call that was passed on (RFC 8946 §4). Nothing raises; the work is bounded by `MAX_CLAIMS` tokens,
+`_MAX_CHARS` of them together and `_MAX_BRACKETS` in each part. What is beyond that, and what two readers could read in
+two ways (a name twice in one object, characters that base64 does not have), is not read at all: it is a claim of no
+number.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
 
 _MAX_CHARS: Final = 8192
+_MAX_BRACKETS: Final = 256
 _SHAKEN: Final = "shaken"
 _DIVERTED: Final = frozenset({"div", "div-o"})
 _LEVELS: Final = frozenset({"A", "B", "C"})
@@ -54,10 +56,15 @@ def read_passports(message: Message, plan: DialPlan | None) -> Passports:
     callers: list[Claim] = []
     diversions: list[_Diversion] = []
     levels: list[str] = []
+    left = _MAX_CHARS
     for piece in pieces:
         parts = piece.partition(b";")[0].strip(b' \t"').split(b".")
         if len(parts) == 1 or not parts[1]:
             continue  # the compact form, or what RFC 4474 had under the same name
+        left -= len(parts[0]) + len(parts[1])
+        if left < 0:
+            callers.append(_unreadable(parts[1]))
+            continue
         claims = _object(parts[1])
         callers.append(_party(claims.get("orig"), plan) or _unreadable(parts[1]))
         ppt = _object(parts[0]).get("ppt")
@@ -85,11 +92,11 @@ def _last(diversions: list[_Diversion]) -> tuple[Claim, ...]:
 
 def _object(encoded: bytes) -> dict[str, object]:
     """A part of a token; empty for what is no JSON object in base64url."""
-    if len(encoded) > _MAX_CHARS:
-        return {}
     try:
         # RFC 8224's grammar has "+" and "/" where RFC 7515 has "-" and "_"; both are seen.
         data = b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        if data.count(b"{") + data.count(b"[") > _MAX_BRACKETS:
+            return {}
         found: object = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return {}

@@ -63,6 +63,7 @@ def test_attestation_is_that_of_shaken_tokens(lines: list[str], levels: tuple[st
         f'{{"orig":{{"tn":"{OWN}"}},"orig":{{"tn":"{OTHER}"}}}}',
         f'{{"orig":{{"tn":"{OWN}","tn":"{OTHER}"}}}}',
         "[" * 5000,
+        f'{{"orig":{{"tn":"{OWN}"}},"x":{"[" * 300}{"]" * 300}}}',
         '{"orig":' * 1000,
         "9" * 6000,
         '"' + "x" * 9000 + '"',
@@ -110,6 +111,13 @@ def test_diverters_in_a_circle_are_all_last() -> None:
 def test_diverter_that_cannot_be_read_is_nobody(by: object) -> None:
     """It is a forwarder all the same, whom nobody owns."""
     assert [claim.number for claim in facts_of(diverted(by, FAR[1:])).last_forwarders] == [None]
+
+
+def test_tokens_are_read_until_there_are_too_many_characters() -> None:
+    """What stands behind that is a claim of no number: it must not pass as read."""
+    large = identity({"ppt": "shaken"}, {"attest": "A", "orig": {"tn": OWN}, "x": "y" * 3000})
+    read = [claim.number for claim in facts_of(large, large, shaken("C")).passports]
+    assert read == [int(OWN), None, None]
 
 
 def test_large_tokens_are_bounded_work() -> None:
