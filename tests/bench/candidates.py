@@ -129,13 +129,14 @@ class NullForwarder:
 
 
 class Kamailio:
-    """Kamailio with its fast allocator (Debian's default one, made for debugging, would flatter us), one UDP worker."""
+    """Kamailio with its fast allocator (Debian's default one, made for debugging, would flatter us); one UDP worker costs
+    least a call, so `children` is 1."""
 
-    def __init__(self, load: Load, network: Network | None = None, name: str = KAMAILIO) -> None:
+    def __init__(self, load: Load, *, children: int = 1, name: str = KAMAILIO) -> None:
         self.name = name
         self.entry_port = free_port()
         self._load = load
-        self._network = network or load.network
+        self._children = children
         self._directory = load.directory / name.replace(" ", "-")
         self._process: subprocess.Popen[bytes] | None = None
         self.ready_after_s = 0.0
@@ -147,13 +148,13 @@ class Kamailio:
     def start(self) -> None:
         self._directory.mkdir(exist_ok=True)
         database, config = self._directory / "network.sqlite", self._directory / "kamailio.cfg"
-        self._network.write_kamailio_database(database)
-        size = self._network.size
+        self._load.network.write_kamailio_database(database)
+        size = self._load.network.size
         text = (HERE / "kamailio.cfg").read_text(encoding="utf-8")
         for word, value in {
             "PORT": self.entry_port,
             "CARRIER": self._load.carrier_port,
-            "CHILDREN": 1,
+            "CHILDREN": self._children,
             "DATABASE": database,
             "OWNED_SIZE": max(size.numbers.bit_length(), 4),
             "ACCOUNTS": self._directory,
