@@ -12,14 +12,16 @@ same checks on the same data, and edge_proxy on both engines. `--only` names sec
   disturb  the delay while other things go on: reloads, scrapes, a disk that stalls (root: it mounts a disk of its own)
   scale    import, compile, look-up and decision by size (scale.py)
 
-Not a test: nothing here passes or fails. Run it on a machine that does nothing else, and see tests.bench.profile for
-where a call's cost goes.
+The last table has the targets. What misses one fails nothing: this is no test. Run it on a machine that does nothing
+else, and see tests.bench.profile for where a call's cost goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -87,7 +89,9 @@ class Bench:
     """One run: where it keeps its files, and what it has found."""
 
     def __init__(self, directory: Path, plan: Plan, sections: frozenset[str]) -> None:
-        self.figures: Figures = {"machine": report.machine(), "plan": plan._asdict()}
+        self.figures = Figures()
+        self.figures["machine"] = report.machine()
+        self.figures["plan"] = plan._asdict()
         self._directory = directory
         self._plan = plan
         self._sections = sections
@@ -102,6 +106,7 @@ class Bench:
         ):
             if self._sections & sections:
                 run()
+        self.figures.show_targets()
 
     def _timed(self, section: str, run: Callable[[], None]) -> None:
         if section in self._sections:
@@ -231,6 +236,7 @@ def main() -> None:
     plan = QUICK if chosen.quick else FULL
     if chosen.rounds:
         plan = plan._replace(rounds=chosen.rounds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing may stay mounted, frozen or running
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edge-proxy-bench-") as name:
         bench = Bench(Path(name), plan, sections)

@@ -25,6 +25,8 @@ from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, ProxyProcess, Site
 HERE: Final = Path(__file__).parent
 NULL: Final = "null forwarder"
 KAMAILIO: Final = "kamailio"
+OURS: Final = f"edge_proxy {ENGINE.engine}"
+OURS_PURE: Final = f"edge_proxy {PURE}"
 _START_S: Final = 600.0
 """Kamailio reads a million numbers in half a minute, and whatever else is busy then makes it longer."""
 _PROCESS_CLOCK: Final = 2
@@ -129,8 +131,10 @@ class NullForwarder:
 
 
 class Kamailio:
-    """Kamailio with its fast allocator (Debian's default one, made for debugging, would flatter us); one UDP worker costs
-    least a call, so `children` is 1."""
+    """Kamailio with its fast allocator; Debian's default one, made for debugging, would flatter us.
+
+    It has one UDP worker: of one, two and four, a call costs least with one.
+    """
 
     def __init__(self, load: Load, *, children: int = 1, name: str = KAMAILIO) -> None:
         self.name = name

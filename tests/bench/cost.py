@@ -11,10 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tests.bench.candidates import KAMAILIO, NULL, Candidate, EdgeProxy, Load, Memory
+from tests.bench.candidates import KAMAILIO, NULL, OURS, OURS_PURE, Candidate, EdgeProxy, Load, Memory
 from tests.bench.load import Calls, Slice, measure
 from tests.bench.report import Figures, say, show, spread
 
+_AIMED_RATE = 1000
 _LOWEST_RATE = 250
 _HIGHEST_RATE = 8000
 _BISECTIONS = 3
@@ -45,6 +46,13 @@ def cost(
                     if name != reference
                 ],
             )
+    for limit, name, reference in (
+        (0.5, OURS, KAMAILIO),
+        (1.5, OURS, NULL),
+        (1.3, OURS_PURE, KAMAILIO),
+    ):
+        ratios = _ratios(slices[name, _AIMED_RATE], slices[reference, _AIMED_RATE])
+        figures.at_most(limit, f"processor time per call at {_AIMED_RATE}/s, {name} / {reference}", ratios)
     figures["cost"] = {f"{name} at {rate}/s": [one._asdict() for one in slices[name, rate]] for name, rate in slices}
 
 
@@ -86,7 +94,7 @@ def _ratios(slices: Sequence[Slice], reference: Sequence[Slice]) -> list[float]:
 
 def highest_rates(field: Sequence[Candidate], load: Load, seconds: float, figures: Figures, key: str) -> None:
     """The highest rate at which less than 0.1 % of messages are sent again: doubled until it fails, then bisected."""
-    rows, found = [], {}
+    rows, found, capacities = [], {}, {}
     for candidate in field:
         best, tried = _search(candidate, load, seconds)
         found[candidate.name] = {"best": best._asdict() if best else None, "tried": [one._asdict() for one in tried]}
@@ -94,13 +102,16 @@ def highest_rates(field: Sequence[Candidate], load: Load, seconds: float, figure
             rows.append((candidate.name, f"below {_LOWEST_RATE}", "-", "-", "-"))
             continue
         limit = "candidate" if best.cores > 0.85 else "the machine, with both ends on it"
-        capacity = 1e6 / best.us_per_call
+        capacity = capacities[candidate.name] = 1e6 / best.us_per_call
         rows.append((candidate.name, f"{best.rate:,.0f}", f"{best.cores:.0%}", f"{capacity:,.0f}", limit))
     show(
         "Highest rate with under 0.1 % of messages sent again, and what one processor could carry at that cost",
         ("candidate", "calls/s", "of one processor used", "calls/s of a whole processor", "what was at its limit"),
         rows,
     )
+    if OURS in capacities and KAMAILIO in capacities:
+        ratio = capacities[OURS] / capacities[KAMAILIO]
+        figures.at_least(1.5, f"calls/s of a whole processor at the highest rate, {OURS} / {KAMAILIO}", [ratio])
     figures[key] = found
 
 
@@ -137,6 +148,8 @@ def workers(
         first, second = slices[one.name, rate], slices[two.name, rate]
         ratios = _ratios(second, first)
         gain = [2 / ratio for ratio in ratios]
+        figures.at_most(1.2, f"processor time per call at {rate}/s, 2 workers / 1 worker", ratios)
+        figures.at_least(1.7, f"calls/s of two whole processors at the cost at {rate}/s, 2 workers / 1 worker", gain)
         rows.append((f"{rate}", _cell(first), _cell(second), spread(ratios, 2), spread(gain, 2)))
     show(
         "One worker and two on one address: microseconds per call, all processes; medians (lowest to highest)",
@@ -153,6 +166,8 @@ def memory_at_rest(field: Sequence[Candidate], figures: Figures) -> None:
         held = Memory(candidate.pids())
         found[candidate.name] = vars(held)
         rows.append((candidate.name, *(f"{size / 1e6:.1f}" for size in (held.all, held.private, held.mapped))))
+        if candidate.name in {OURS, OURS_PURE}:
+            figures.at_most(80, f"private memory at rest, MB, {candidate.name}", [held.private / 1e6])
     show(
         "Memory at rest, MB, all processes of a candidate; what they share counts once",
         ("candidate", "all", "private", "mapped files and shared memory"),
@@ -200,6 +215,7 @@ def live_calls(candidate: EdgeProxy, load: Load, calls: int, rate: float, figure
         ("candidate", "at rest, MB", "with the calls, MB", "after them, MB", "bytes per call", "after / at rest"),
         rows,
     )
+    figures.at_most(6000, "memory per live call, bytes", [per_call])
     figures["live_calls"] = rounds
 
 
@@ -237,6 +253,9 @@ def growth(
         ("network", "microseconds per call", "multiple, same round"),
         rows,
     )
+    for candidate in variants[1:]:
+        ratios = _ratios(slices[candidate.name], small)
+        figures.at_most(1.05, f"processor time per call at {rate}/s, {candidate.name} / smallest network", ratios)
     figures["growth"] = {name: [one._asdict() for one in found] for name, found in slices.items()}
     low = statistics.median(one.us_per_call for one in small)
     say(f"(within 5 % means between {low * 0.95:.0f} and {low * 1.05:.0f}; the spread says what this run can tell)")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
-from tests.bench.candidates import Candidate, EdgeProxy, Load
+from tests.bench.candidates import OURS, Candidate, EdgeProxy, Load
 from tests.bench.capture import Capture, Delays
 from tests.bench.load import Slice, measure
 from tests.bench.network import Network
@@ -60,6 +60,9 @@ def delays(field: Sequence[Candidate], load: Load, rate: float, seconds: float, 
             for name, rounds_ in found.items()
         ],
     )
+    for kind in KINDS:
+        p99_us = [one.quantile_us(kind, 0.99) for one in found[OURS]]
+        figures.at_most(1000, f"delay added to {kind} at {rate:,.0f}/s, p99 in microseconds, {OURS}", p99_us)
     figures["delay_us"] = {name: [_quantiles(one) for one in rounds_] for name, rounds_ in found.items()}
 
 
@@ -217,6 +220,9 @@ def disturbed(
             statistics.median(p99[kind]) / statistics.median([one.quantile_us(kind, 0.99) for one, _ in found["quiet"]])
             for kind in KINDS
         ]
+        if name != "quiet":
+            for kind, multiple in zip(KINDS, multiples, strict=True):
+                figures.at_most(2, f"delay added to {kind}, p99, {name} / quiet", [multiple])
         resent = max(one.resent for _, one in pairs)
         failed = sum(one.failed for _, one in pairs)
         rows.append(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,51 @@ from edge_proxy import ENGINE, __version__
 console: Final = Console(width=None if sys.stdout.isatty() else 132)
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-Figures = dict[str, object]
+
+class Target(NamedTuple):
+    """What a figure should be, and is."""
+
+    what: str
+    figure: float
+    limit: float
+    is_least: bool
+
+    @property
+    def is_met(self) -> bool:
+        return self.figure >= self.limit if self.is_least else self.figure <= self.limit
+
+
+class Figures(dict[str, object]):
+    """Everything measured, and how it compares with what was aimed at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[Target] = []
+
+    def at_most(self, limit: float, what: str, figures: Sequence[float]) -> None:
+        """The median of these should not be more."""
+        if figures:
+            self.targets.append(Target(what, statistics.median(figures), limit, is_least=False))
+
+    def at_least(self, limit: float, what: str, figures: Sequence[float]) -> None:
+        """The median of these should not be less."""
+        if figures:
+            self.targets.append(Target(what, statistics.median(figures), limit, is_least=True))
+
+    def show_targets(self) -> None:
+        """The table of all that were measured."""
+        if self.targets:
+            self["targets"] = [{**one._asdict(), "is_met": one.is_met} for one in self.targets]
+            rows = [
+                (
+                    one.what,
+                    f"{'>=' if one.is_least else '<='} {one.limit:,g}",
+                    f"{one.figure:,.3g}" if abs(one.figure) < 1000 else f"{one.figure:,.0f}",
+                    "yes" if one.is_met else "no",
+                )
+                for one in self.targets
+            ]
+            show("Targets: medians of this run", ("what", "target", "measured", "met"), rows)
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
