@@ -51,7 +51,9 @@ class Plan(NamedTuple):
     rates: tuple[int, ...]
     seconds: float
     rounds: int
-    rate_seconds: float
+    bisections: int
+    delay_seconds: float
+    disturbed_seconds: float
     live_calls: int
     live_rate: float
     disturbed_rate: float
@@ -65,7 +67,9 @@ FULL: Final = Plan(
     rates=(300, 1000, 2000),
     seconds=3.0,
     rounds=7,
-    rate_seconds=3.0,
+    bisections=3,
+    delay_seconds=5.0,
+    disturbed_seconds=8.0,
     live_calls=10_000,
     live_rate=400,
     disturbed_rate=500,
@@ -74,10 +78,12 @@ FULL: Final = Plan(
 QUICK: Final = Plan(
     network=Size("network", 20_000, 20_000, 100),
     large=Size("large", 50_000, 20_000, 1000, 250, owners=10),
-    rates=(300, 1000),
+    rates=(1000,),
     seconds=1.0,
     rounds=2,
-    rate_seconds=1.0,
+    bisections=0,
+    delay_seconds=2.0,
+    disturbed_seconds=4.0,
     live_calls=250,
     live_rate=250,
     disturbed_rate=300,
@@ -132,12 +138,14 @@ class Bench:
                     figures["kamailio_ready_s"] = candidate.ready_after_s
             self._timed("memory", lambda: cost.memory_at_rest(field, figures))
             self._timed("cost", lambda: cost.cost(field, load, plan.rates, plan.seconds, plan.rounds, figures))
-            self._timed("rate", lambda: cost.highest_rates(field, load, plan.rate_seconds, figures, "highest_rate"))
+            self._timed(
+                "rate", lambda: cost.highest_rates(field, load, plan.seconds, plan.bisections, figures, "highest_rate")
+            )
             if obstacle():
                 say(f"delay is not measured: {obstacle()}")
             else:
                 rounds = max(plan.rounds // 2, 1)
-                self._timed("delay", lambda: delay.delays(field, load, 1000, plan.seconds + 2, rounds, figures))
+                self._timed("delay", lambda: delay.delays(field, load, 1000, plan.delay_seconds, rounds, figures))
         if "memory" in self._sections and plan.settles:
             self._live_calls(load)
 
@@ -154,7 +162,9 @@ class Bench:
 
             def run() -> None:
                 cost.workers(one, two, load, plan.rates[-2:], plan.seconds, plan.rounds, self.figures)
-                cost.highest_rates([one, two], load, plan.rate_seconds, self.figures, "highest_rate_of_workers")
+                cost.highest_rates(
+                    [one, two], load, plan.seconds, plan.bisections, self.figures, "highest_rate_of_workers"
+                )
 
             self._timed("workers", run)
 
@@ -209,7 +219,7 @@ class Bench:
                 measure(proxy, load, plan.disturbed_rate, plan.seconds)
                 rounds = max(plan.rounds // 2, 1)
                 delay.disturbed(
-                    proxy, load.network, disk, load, plan.disturbed_rate, plan.seconds + 5, rounds, self.figures
+                    proxy, load.network, disk, load, plan.disturbed_rate, plan.disturbed_seconds, rounds, self.figures
                 )
 
     def _scale(self) -> None:

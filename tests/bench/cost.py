@@ -18,7 +18,6 @@ from tests.bench.report import Figures, say, show, spread
 _AIMED_RATE = 1000
 _LOWEST_RATE = 250
 _HIGHEST_RATE = 8000
-_BISECTIONS = 3
 _TRIES = 2
 _RECOVERY_S = 3.0
 """Until a candidate that was overrun is itself again."""
@@ -92,11 +91,13 @@ def _ratios(slices: Sequence[Slice], reference: Sequence[Slice]) -> list[float]:
     ]
 
 
-def highest_rates(field: Sequence[Candidate], load: Load, seconds: float, figures: Figures, key: str) -> None:
+def highest_rates(
+    field: Sequence[Candidate], load: Load, seconds: float, bisections: int, figures: Figures, key: str
+) -> None:
     """The highest rate at which less than 0.1 % of messages are sent again: doubled until it fails, then bisected."""
     rows, found, capacities = [], {}, {}
     for candidate in field:
-        best, tried = _search(candidate, load, seconds)
+        best, tried = _search(candidate, load, seconds, bisections)
         found[candidate.name] = {"best": best._asdict() if best else None, "tried": [one._asdict() for one in tried]}
         if best is None:
             rows.append((candidate.name, f"below {_LOWEST_RATE}", "-", "-", "-"))
@@ -115,12 +116,12 @@ def highest_rates(field: Sequence[Candidate], load: Load, seconds: float, figure
     figures[key] = found
 
 
-def _search(candidate: Candidate, load: Load, seconds: float) -> tuple[Slice | None, list[Slice]]:
+def _search(candidate: Candidate, load: Load, seconds: float, most: int) -> tuple[Slice | None, list[Slice]]:
     best: Slice | None = None
     tried: list[Slice] = []
     rate, failed = float(_LOWEST_RATE), 0.0
     bisections = 0
-    while bisections <= _BISECTIONS and rate <= _HIGHEST_RATE:
+    while bisections <= most and rate <= _HIGHEST_RATE:
         one = measure(candidate, load, rate, seconds)
         if not one.is_sustained:  # once more: a hiccup of the machine is no limit
             time.sleep(1.0)
