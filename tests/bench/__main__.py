@@ -71,7 +71,7 @@ FULL: Final = Plan(
     delay_seconds=5.0,
     disturbed_seconds=8.0,
     live_calls=10_000,
-    live_rate=400,
+    live_rate=800,
     disturbed_rate=500,
     settles=True,
 )
