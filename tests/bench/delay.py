@@ -77,7 +77,7 @@ class Disturbances:
         self._proxy = proxy
         self._network = network
         self._disk = disk
-        self._shift = self._added = 0
+        self._turn = self._added = 0
         self.reloads = 0
         self.scrapes_s: list[float] = []
 
@@ -116,8 +116,8 @@ class Disturbances:
     def _swap(self, is_over: threading.Event) -> None:
         """Again and again, every prefix belongs to another AS."""
         while not is_over.is_set():
-            self._shift += 1
-            self._network.swap_asns(self._shift)
+            self._turn += 1
+            self._network.swap_asns(self._turn)
             self._hang_up(is_over)
 
     def _hang_up(self, is_over: threading.Event) -> None:
@@ -208,6 +208,8 @@ def disturbed(
 ) -> None:
     """The same delays of one proxy with a large network, in quiet and beside each disturbance, in turns."""
     disturbances = Disturbances(proxy, network, disk)
+    for turn in (2, 1):  # written now, copied while calls are carried
+        network.swap_asns(turn)
     found: dict[str, list[tuple[Delays, Slice]]] = defaultdict(list)
     for _ in range(rounds):
         for name, beside in disturbances.all().items():

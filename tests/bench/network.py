@@ -54,7 +54,7 @@ class Network:
         self.asn_table = directory / "asn.tsv"
         self.callers = directory / "callers.csv"
         self.data = data or directory / "data"
-        self._write_prefixes()
+        self._write_prefixes(self.asn_table)
         self._write_callers()
         if data is None:
             self._import()
@@ -99,9 +99,12 @@ class Network:
     def owner(self, customer: int) -> str:
         return f"customer-{customer}"
 
-    def swap_asns(self, shift: int) -> None:
-        """Another table of the same size: every prefix is in another AS."""
-        self._write_prefixes(shift)
+    def swap_asns(self, turn: int) -> None:
+        """Another table of the same size, of two that take turns: every prefix is in another AS."""
+        other = self.directory / f"asn-{turn % 2}.tsv"
+        if not other.exists():
+            self._write_prefixes(other, shift=1 + turn % 2)
+        shutil.copyfile(other, self.asn_table)
 
     def _host(self, customer: int) -> str:
         return str(IPv4Address(_FIRST_SOURCE + customer)) if customer else ACME_HOST
@@ -116,8 +119,8 @@ class Network:
         for place in range(self.size.prefixes):
             yield IPv4Address(_FIRST_PREFIX + place * _PREFIX_ADDRESSES), 1 + (place + shift) % _MOST_ASNS
 
-    def _write_prefixes(self, shift: int = 0) -> None:
-        with self.asn_table.open("w", encoding="ascii") as file:
+    def _write_prefixes(self, path: Path, shift: int = 0) -> None:
+        with path.open("w", encoding="ascii") as file:
             for first, asn in self._prefixes(shift):
                 file.write(f"{first}\t{first + _PREFIX_ADDRESSES - 1}\t{asn}\tUS\tEXAMPLE-{asn}\n")
 
