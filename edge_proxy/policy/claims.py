@@ -19,6 +19,7 @@ from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri, parse_uri
 
+_COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
 MAX_CLAIMS: Final = 16
 """More identity values than this in one header are not read; `CallFacts.has_excess_claims` then says so."""
 
@@ -117,7 +118,7 @@ def privacy_of(message: Message) -> frozenset[bytes]:
 def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
     """The values of all lines of a header, at most `MAX_CLAIMS`, and whether there are more."""
     first = message.value(kind)
-    if first is not None and b"," not in first and message.kinds.count(kind) == 1:
+    if first is not None and _COMMA not in first and message.kinds.count(kind) == 1:
         return [first], False
     pieces: list[bytes] = []
     for value in message.values(kind):

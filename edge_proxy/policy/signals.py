@@ -207,7 +207,7 @@ def _is_trusted(facts: CallFacts) -> bool:
 
 def _trunk_group(contact: bytes, found: list[tuple[str, str]]) -> None:
     """In Contact: the group that the call came in by (RFC 4904 §4); without its context it counts as a vendor's."""
-    if b"tg" not in contact:
+    if contact.find(b"tg") < 0:
         return
     group = _TRUNK_GROUP.search(contact)
     if group is not None:

@@ -15,6 +15,7 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
 MAX_MEDIA_HOSTS: Final = 8
+_SEMICOLON: Final = 0x3B  # asking for a byte by its number costs a tenth of asking for bytes
 _MAX_BYTES: Final = 512
 _MAX_BODY_BYTES: Final = 65_535
 _LINES: Final = re.compile(rb"[\r\n]([osc])=([^\r\n]{0,128})")
@@ -57,7 +58,7 @@ def read_traces(message: Message) -> Traces:
     traces = Traces()
     first = message.first
     contact = first[grammar.CONTACT]
-    if contact >= 0 and b";" in message.lines[contact]:
+    if contact >= 0 and _SEMICOLON in message.lines[contact]:
         traces.contact = _value(message, grammar.CONTACT)
     if not _HEADERS.isdisjoint(message.kinds):
         _read_headers(message, traces)

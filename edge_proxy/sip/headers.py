@@ -42,6 +42,8 @@ _CR: Final = 0x0D
 _LF: Final = 0x0A
 _QUOTE: Final = 0x22
 _SEMICOLON: Final = 0x3B
+_BLANK: Final = 0x20
+_QUESTION: Final = 0x3F
 _LESS: Final = 0x3C
 _GREATER: Final = 0x3E
 _PARAMS_BEGIN: Final = (b";", b"")
@@ -318,7 +320,7 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
         raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
     uri, semicolon, params = value.partition(b";")
     uri = uri.strip(b" \t")
-    if not uri or b" " in uri or _COMMA in uri or b"?" in uri:
+    if not uri or _BLANK in uri or _COMMA in uri or _QUESTION in uri:
         raise RemoteProtocolError(f"{header} is not an address", rfc="3261 §20.10")
     return NameAddr(b"", uri, semicolon + params)
 
