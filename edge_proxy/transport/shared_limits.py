@@ -13,6 +13,7 @@ no row, since so many numbers have calls up, are counted by each worker for itse
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from edge_proxy.addr import E164, Monotonic
@@ -29,6 +30,7 @@ _RING: Final = PARTS + 1
 _OF_CUSTOMERS: Final = frozenset({"customer", "messages"})
 
 
+@lru_cache(maxsize=16_384)
 def _name(key: Key, more: str = "") -> int:
     kind, customer, number = key
     return name_of(f"{kind} {number} {more} {customer}")

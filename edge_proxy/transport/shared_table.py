@@ -99,6 +99,8 @@ class SharedTable:
         """Rows that this process took while they still said something."""
         self._taken = shared_integers("Q", 1)
         self._sets = rows // WAYS
+        self._found: dict[int, int] = {}
+        """Where this process last found a name, which may have gone since."""
 
     def __len__(self) -> int:
         """Rows that are taken, those whose time is over included."""
@@ -106,9 +108,17 @@ class SharedTable:
 
     def find(self, name: int) -> int:
         """The row of this name; -1: there is none."""
+        row = self._found.get(name, -1)
+        if row >= 0 and self.names[row] == name:
+            return row
         first = name % self._sets * WAYS
         names = self.names[first : first + WAYS].tolist()
-        return first + names.index(name) if name in names else -1
+        if name not in names:
+            return -1
+        if len(self._found) >= self.rows:
+            self._found.clear()
+        row = self._found[name] = first + names.index(name)
+        return row
 
     def claim(self, name: int, now: float) -> tuple[int, bool]:
         """The row of this name, and whether it was given to it just now, with what was there before still in it."""
