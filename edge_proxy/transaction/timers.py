@@ -50,13 +50,23 @@ class TimerSettings:
         return max(32.0, 64 * self.t1_s)
 
 
+class _Slot(Generic[T]):
+    """What is due at one tick, in two lists of one order: a pair for each timer would be one more object to keep."""
+
+    __slots__ = ("events", "owners")
+
+    def __init__(self) -> None:
+        self.owners: list[T] = []
+        self.events: list[int] = []
+
+
 class TimerWheel(Generic[T]):
     """Owners and what they wait for, kept in slots of one tick; only slots that hold something exist."""
 
     __slots__ = ("_slots", "_ticks", "pending")
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[tuple[T, int]]] = {}
+        self._slots: dict[int, _Slot[T]] = {}
         self._ticks: list[int] = []
         self.pending = 0
 
@@ -65,10 +75,10 @@ class TimerWheel(Generic[T]):
         tick = int(at / TICK_S) + 1
         slot = self._slots.get(tick)
         if slot is None:
-            self._slots[tick] = [(owner, event)]
+            slot = self._slots[tick] = _Slot()
             heapq.heappush(self._ticks, tick)
-        else:
-            slot.append((owner, event))
+        slot.owners.append(owner)
+        slot.events.append(event)
         self.pending += 1
 
     def next_deadline(self) -> Monotonic | None:
@@ -80,16 +90,17 @@ class TimerWheel(Generic[T]):
         ticks = self._ticks
         while ticks and ticks[0] * TICK_S <= now:
             slot = self._slots.pop(heapq.heappop(ticks))
-            self.pending -= len(slot)
+            owners, events = slot.owners, slot.events
+            self.pending -= len(owners)
             fired = 0
             try:
-                for owner, event in slot:
+                while fired < len(owners):
                     fired += 1
-                    fire(owner, event)
+                    fire(owners[fired - 1], events[fired - 1])
             finally:
                 # Should one of them raise, the others are still due: at the next tick.
-                for owner, event in slot[fired:]:
-                    self.start(now, owner, event)
+                for index in range(fired, len(owners)):
+                    self.start(now, owners[index], events[index])
 
 
 class WaitingLine(Generic[T]):
