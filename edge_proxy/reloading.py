@@ -2,13 +2,15 @@
 
 A worker has one interpreter for its calls and its reloads. Whatever a reload does in one go holds it: looking for
 garbage among the half a million objects of 10,000 customers, or freeing them at once, takes some 50 ms. So nothing is
-looked for meanwhile, what is no longer needed is let go of few at a time, and on a thread. The largest data, numbers
-and the table of ASNs, is compiled by processes of their own anyway (compiled_files.py).
+looked for meanwhile, what is no longer needed is let go of few at a time, and the thread that does it rests while calls
+come in. The largest data, numbers and the table of ASNs, is compiled by processes of their own (compiled_files.py).
 """
 
 from __future__ import annotations
 
 import gc
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +22,50 @@ from edge_proxy.errors import EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
 
 _AT_ONCE: Final = 8
+_WORK_S: Final = 0.0002
+_REST_S: Final = 0.001
+"""Of a thread beside a loop that is busy. The loop lets go of the interpreter with every system call and would wait for
+it as often: a thread that never rests makes a call take a hundred times as long as it does."""
 
 
-def prepare(path: Path, check: Callable[[Settings], None]) -> tuple[Settings, Snapshot]:
+class Pace:
+    """Makes the thread that it is on rest now and then, while the loop has work: `taken_in` counts messages."""
+
+    def __init__(self, taken_in: Callable[[], int]) -> None:
+        self._taken_in = taken_in
+        self._seen = taken_in()
+        self._until = time.monotonic() + _WORK_S
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever this thread does here, in libraries too, is done at this pace."""
+        sys.setprofile(lambda _frame, _event, _what: self.step())
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def step(self) -> None:
+        """A little was done."""
+        if time.monotonic() < self._until:
+            return
+        taken_in = self._taken_in()
+        if taken_in != self._seen:
+            self._seen = taken_in
+            time.sleep(_REST_S)
+        self._until = time.monotonic() + _WORK_S
+
+
+def prepare(path: Path, check: Callable[[Settings], None], pace: Pace) -> tuple[Settings, Snapshot]:
     """Read, check and compile; the settings come without the customers, who are in the snapshot.
 
     Raises EdgeProxyError, and what `check` raises.
     """
+    with pace.kept():
+        return _prepare(path, check, pace)
+
+
+def _prepare(path: Path, check: Callable[[Settings], None], pace: Pace) -> tuple[Settings, Snapshot]:
     settings = load_settings(path)
     try:
         check(settings)
@@ -36,11 +75,11 @@ def prepare(path: Path, check: Callable[[Settings], None]) -> tuple[Settings, Sn
         # Its traceback would hold all that was read until the loop has told what is wrong.
         raise error.with_traceback(None) from None
     finally:
-        let_go(settings.customers_written())
-        let_go(settings.customers)
+        _let_go(settings.customers_written(), pace)
+        _let_go(settings.customers, pace)
 
 
-def let_go_of(box: list[Snapshot]) -> None:
+def let_go_of(box: list[Snapshot], pace: Pace) -> None:
     """Empty the box of a snapshot that serves no more; whoever is still in use somewhere stays there."""
     snapshot = box.pop()
     parts: list[object] = [*snapshot.customers, *snapshot.customer_targets, *snapshot.shared_groups]
@@ -48,13 +87,14 @@ def let_go_of(box: list[Snapshot]) -> None:
     if snapshot.realm is not None:
         parts += snapshot.realm.users.values()
     del snapshot
-    let_go(parts)
+    _let_go(parts, pace)
 
 
-def let_go(things: list[Any]) -> None:
-    """Empty a list, a few at a time: other threads get their turn in between."""
+def _let_go(things: list[Any], pace: Pace) -> None:
+    """Empty a list, a few at a time."""
     while things:
         del things[-_AT_ONCE:]
+        pace.step()
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
-from edge_proxy.reloading import let_go_of, prepare, uncollected
+from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
@@ -366,7 +366,9 @@ class Worker:
         """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
         try:
             with uncollected():
-                settings, snapshot = await asyncio.to_thread(prepare, self._config_path, self._check_unchanged)
+                settings, snapshot = await asyncio.to_thread(
+                    prepare, self._config_path, self._check_unchanged, self._pace()
+                )
                 for identity in self._identities:
                     if await asyncio.to_thread(identity.refresh):
                         self._log.info("certificate renewed")
@@ -393,7 +395,11 @@ class Worker:
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
-        await asyncio.to_thread(let_go_of, replaced)
+        await asyncio.to_thread(let_go_of, replaced, self._pace())
+
+    def _pace(self) -> Pace:
+        sides = self.pipeline.counters.sides.values()
+        return Pace(lambda: sum(side.received for side in sides))
 
     def _tell_reload(self, version: str) -> None:
         if self._place is not None:

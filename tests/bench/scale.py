@@ -95,8 +95,8 @@ def scale(large: Size, figures: dict[str, object]) -> None:
 def _set_up(directory: Path, size: Size) -> tuple[Snapshot, list[Case], dict[str, float]]:
     directory.mkdir()
     config = directory / "edge-proxy.yaml"
-    config.write_text(yaml.dump(_config(directory, size), Dumper=yaml.CSafeDumper), encoding="utf-8")
-    _write_prefixes(directory / "asn.tsv", size.prefixes)
+    config.write_text(yaml.dump(config_of(directory, size), Dumper=yaml.CSafeDumper), encoding="utf-8")
+    write_prefixes(directory / "asn.tsv", size.prefixes)
     facts = {"import, numbers a second": _import(directory, config, size)}
     started = time.monotonic()
     snapshot = compile_snapshot(load_settings(config))
@@ -107,7 +107,8 @@ def _set_up(directory: Path, size: Size) -> tuple[Snapshot, list[Case], dict[str
     return snapshot, _cases(snapshot, size), facts
 
 
-def _config(directory: Path, size: Size) -> dict[str, Any]:
+def config_of(directory: Path, size: Size) -> dict[str, Any]:
+    """A configuration with so many customers, each with one address."""
     return {
         "node": "bench",
         "data_dir": str(directory / "data"),
@@ -130,21 +131,27 @@ def _number(place: int) -> int:
     return _FIRST_NUMBER + place // 2 * 5 + place % 2
 
 
-def _write_prefixes(path: Path, count: int) -> None:
+def write_prefixes(path: Path, count: int, shift: int = 0) -> None:
+    """A table that covers all of IPv4; another `shift` gives every range to another AS."""
     step = 2**32 // count
     with path.open("w", encoding="ascii") as file:
         for place in range(count):
             first, last = IPv4Address(place * step), IPv4Address(place * step + step - 1)
-            file.write(f"{first}\t{last}\t{1 + place % 60_000}\tUS\tEXAMPLE-{place % 60_000}\n")
+            file.write(f"{first}\t{last}\t{1 + (place + shift) % 60_000}\tUS\tEXAMPLE-{place % 60_000}\n")
+
+
+def write_numbers(path: Path, size: Size) -> None:
+    """A file to import: every customer's numbers."""
+    with path.open("w", encoding="ascii") as file:
+        file.write("number,customer\n")
+        for place in range(size.numbers):
+            file.write(f"+{_number(place)},customer-{place // 2 % size.customers}\n")
 
 
 def _import(directory: Path, config: Path, size: Size) -> float:
     """Numbers a second, from the start of the command to its end."""
     csv = directory / "owned.csv"
-    with csv.open("w", encoding="ascii") as file:
-        file.write("number,customer\n")
-        for place in range(size.numbers):
-            file.write(f"+{_number(place)},customer-{place // 2 % size.customers}\n")
+    write_numbers(csv, size)
     started = time.monotonic()
     done = run_command("numbers", "import", "--config", config, csv, timeout_s=900)
     took_s = time.monotonic() - started

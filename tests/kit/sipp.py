@@ -206,6 +206,12 @@ class Sipp:
             self._process.send_signal(signal.SIGUSR1)
         return self.wait()
 
+    def finish(self) -> SippResult:
+        """No new calls; those that are up go on to their end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)  # as the key q
+        return self.wait()
+
     def errors(self) -> str:
         path = self._directory / "errors.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import sys
+import time
 import weakref
 from pathlib import Path
 
 import pytest
 import yaml
 
+from edge_proxy import reloading
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError
-from edge_proxy.reloading import let_go_of, prepare, uncollected
+from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected
 
+IDLE = Pace(lambda: 0)
 DEFAULT = Path(__file__).parents[2] / "config/edge-proxy.yaml"
 
 
@@ -31,7 +35,7 @@ def written(directory: Path, **changes: object) -> Path:
 def test_snapshot_is_whole_and_the_settings_are_without_customers(tmp_path: Path) -> None:
     """Customers are in the snapshot; a worker has no use for what the file said of them."""
     path = written(tmp_path)
-    settings, snapshot = prepare(path, nothing_against)
+    settings, snapshot = prepare(path, nothing_against, IDLE)
     assert snapshot.version == compile_snapshot(load_settings(path)).version
     assert [customer.id for customer in snapshot.customers] == ["acme", "globex", "initech"]
     assert settings.customers == []
@@ -50,20 +54,20 @@ def test_refused_reload_says_why_and_holds_nothing(tmp_path: Path) -> None:
         raise ConfigErrors([ConfigError("no", path="f.yaml", line=3)])
 
     with pytest.raises(ConfigErrors, match=r"f\.yaml:3: no") as caught:
-        prepare(path, refuse)
+        prepare(path, refuse, IDLE)
     assert caught.value.__cause__ is caught.value.__context__ is None
     del caught
     assert [one() for one in seen] == [None]
     path.write_text(path.read_text().replace("country: GB", "country: Albion"))
     with pytest.raises(ConfigErrors, match="country"):
-        prepare(path, nothing_against)
+        prepare(path, nothing_against, IDLE)
 
 
 def test_what_is_still_in_use_outlives_its_snapshot(tmp_path: Path) -> None:
     """A call that is up keeps its customer; the rest goes."""
     box = [compile_snapshot(load_settings(written(tmp_path)))]
     kept = box[0].customers[1]
-    let_go_of(box)
+    let_go_of(box, IDLE)
     assert box == []
     assert kept.id == "globex"
 
@@ -83,3 +87,21 @@ def test_garbage_is_looked_for_again_afterwards() -> None:
         assert gc.get_freeze_count() == 0
     finally:
         gc.unfreeze()
+
+
+def test_thread_rests_while_the_loop_has_work_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it calls need not know; when the block ends, so does the watching."""
+    taken_in = 0
+    rests: list[float] = []
+    monkeypatch.setattr(reloading, "_WORK_S", 0.0)
+    pace = Pace(lambda: taken_in)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    with pace.kept():
+        sorted([3, 1, 2], key=str)
+        assert rests == []
+        taken_in += 1
+        sorted([3, 1, 2], key=str)
+        assert len(rests) == 1
+    taken_in += 1
+    sorted([3, 1, 2], key=str)
+    assert (len(rests), sys.getprofile()) == (1, None)

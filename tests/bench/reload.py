@@ -1,0 +1,259 @@
+"""What a reload of everything costs the calls: ten million numbers and a million prefixes swapped under 300 calls/s.
+
+Three questions. Does any call fail? Does the verdict change exactly where the data does, in the order of the journal?
+How long does a worker answer nothing: a customer sends an OPTIONS every four milliseconds, and the longest wait during
+a reload stands beside the longest while nothing was reloaded, which is the machine's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import scale
+from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, INITECH_HOST, PROXY_HOST, ProxyProcess, Site, run_command
+from tests.kit.sip_socket import SipSocket, options
+from tests.kit.sipp import Sipp
+
+console = Console()
+
+NEW_NUMBER: Final = "+13125550100"
+SMALL: Final = scale.Size("small", 100_000, 50_000, 1_000)
+
+RATE: Final = 300
+_NEWCOMERS: Final = 5
+"""Every so many-th call is from the number that the swap brings."""
+_HOLD_MS: Final = 500
+_QUIET_S: Final = 10.0
+_PROBE_EVERY_S: Final = 0.004
+_TOLD: Final = '"event":"reload'
+_PATIENCE_S: Final = 600.0
+_CALLS: Final = 1_000_000
+"""More than are made: the load ends when the last reload is over."""
+
+
+class Wait(NamedTuple):
+    """One OPTIONS: when it was sent, and how long its answer took (none came: infinity)."""
+
+    at: float
+    took_s: float
+
+
+class Probe(threading.Thread):
+    """Asks the proxy something trivial, again and again, whatever becomes of the answers."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self._socket = SipSocket((INITECH_HOST, site.initech_port), (PROXY_HOST, site.customers_port))
+        self._is_over = threading.Event()
+        self.waits: list[Wait] = []
+
+    def run(self) -> None:
+        asked: dict[bytes, float] = {}
+        next_at = time.monotonic()
+        while not self._is_over.is_set() or asked:
+            now = time.monotonic()
+            if now >= next_at and not self._is_over.is_set():
+                request = options(self._socket.local, self._socket.proxy)
+                asked[_call_id(request)] = time.monotonic()
+                self._socket.send(request)
+                next_at = max(next_at + _PROBE_EVERY_S, now)
+            answer = self._socket.receive(max(next_at - time.monotonic(), 0.0))
+            if answer is not None and (sent_at := asked.pop(_call_id(answer), None)) is not None:
+                self.waits.append(Wait(sent_at, time.monotonic() - sent_at))
+            for one in [one for one, sent_at in asked.items() if now - sent_at > 2.0]:
+                self.waits.append(Wait(asked.pop(one), float("inf")))
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self.join()
+        self._socket.__exit__()
+
+
+def _call_id(message: bytes) -> bytes:
+    return message.split(b"Call-ID: ", 1)[1].split(b"\r\n", 1)[0]
+
+
+def reload(size: scale.Size, figures: dict[str, object], rate: int = RATE, *, is_real_time: bool = False) -> None:
+    """Measure, and print the table. Ends the program when a call failed or a verdict changed elsewhere."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        site = Site()
+        config = _config(directory, site, size)
+        scale.write_prefixes(directory / "asn.tsv", size.prefixes)
+        with ProxyProcess(directory, site, config) as proxy:  # without numbers: it is up at once
+            csv = directory / "owned.csv"
+            scale.write_numbers(csv, size)
+            _run(proxy, "import", csv)
+            proxy.reload_file(timeout_s=_PATIENCE_S)
+            _run(proxy, "add", NEW_NUMBER, "--customer", "acme")
+            if is_real_time:
+                RealTime(proxy).start()
+            spans = _under_load(proxy, directory, size, rate)
+            versions, verdicts = _journal(proxy)
+    _check(versions, verdicts)
+    table = Table(title=f"Reload of {size.numbers:,} numbers and {size.prefixes:,} prefixes at {rate} calls/s")
+    for column in ("", "took, s", "OPTIONS", "median, ms", "p99, ms", "longest, ms"):
+        table.add_column(column, justify="right")
+    for what, (took_s, waits) in spans.items():
+        ms = sorted(wait.took_s * 1000 for wait in waits)
+        percentile = ms[int(0.99 * len(ms))]
+        table.add_row(
+            what, *(f"{value:,.2f}" for value in (took_s, len(ms), statistics.median(ms), percentile, ms[-1]))
+        )
+        figures[f"reload, {what}"] = {
+            "took_s": took_s,
+            "p50_ms": statistics.median(ms),
+            "p99_ms": percentile,
+            "max_ms": ms[-1],
+        }
+    console.print(table)
+
+
+def _config(directory: Path, site: Site, size: scale.Size) -> dict[str, Any]:
+    ours, theirs = site.config(directory), scale.config_of(directory, size)
+    return ours | {"customers": ours["customers"] + theirs["customers"], "asn": theirs["asn"]}
+
+
+def _run(proxy: ProxyProcess, *arguments: str | Path) -> None:
+    done = run_command("numbers", *arguments, "--config", proxy.config_path, timeout_s=_PATIENCE_S)
+    if done.returncode:
+        raise SystemExit(f"numbers {arguments[0]} failed: {done.stderr}")
+
+
+def _under_load(
+    proxy: ProxyProcess, directory: Path, size: scale.Size, rate: int
+) -> dict[str, tuple[float, list[Wait]]]:
+    """How long each part took, and the waits that fell into it."""
+    site = proxy.site
+    spans: dict[str, tuple[float, float]] = {}
+    with (
+        Sipp(directory, "uas", local=(CARRIER_HOST, site.carrier_port), calls=_CALLS, timeout_s=3600) as uas,
+        _caller(directory, site, "uac", site.acme_port, rate - rate // _NEWCOMERS) as owner,
+        _caller(
+            directory, site, "uac_either", site.globex_port, rate // _NEWCOMERS, f"<sip:{NEW_NUMBER}@a.example>"
+        ) as new,
+    ):
+        time.sleep(2.0)
+        probe = Probe(site)
+        probe.start()
+        with _span(spans, "quiet"):
+            time.sleep(_QUIET_S)
+        with _span(spans, "numbers"):
+            _reload(proxy)
+        scale.write_prefixes(directory / "asn.tsv", size.prefixes, shift=1)
+        with _span(spans, "prefixes"):
+            _reload(proxy)
+        time.sleep(2.0)
+        probe.stop()
+        for caller in (owner, new):
+            result = caller.finish()
+            if (result.exit_code, result.failed) != (0, 0) or result.successful != result.created:
+                raise SystemExit(f"{result.failed} of {result.created} calls failed: {caller.errors()[-2000:]}")
+        uas.quit_now()
+    console.print(f"{owner.finish().created + new.finish().created:,} calls, none failed.")
+    return {
+        what: (end - begin, [wait for wait in probe.waits if begin <= wait.at < end])
+        for what, (begin, end) in spans.items()
+    }
+
+
+def _reload(proxy: ProxyProcess) -> None:
+    """By the log, not by scrapes, which would cost the proxy more than the reload does."""
+    before = proxy.log_text().count(_TOLD)
+    os.kill(proxy.pid, signal.SIGHUP)
+    deadline = time.monotonic() + _PATIENCE_S
+    while proxy.log_text().count(_TOLD) == before:
+        if time.monotonic() > deadline or not proxy.is_running:
+            raise SystemExit(f"no reload: {proxy.log_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+class RealTime(threading.Thread):
+    """Runs the proxy's threads before everything else on the machine, which is then not what is measured (root only).
+    Processes that they start do not have it."""
+
+    def __init__(self, proxy: ProxyProcess) -> None:
+        super().__init__(daemon=True)
+        self._tasks = Path(f"/proc/{proxy.pid}/task")
+
+    def run(self) -> None:
+        known: set[int] = set()
+        while self._tasks.exists():
+            for task in {int(path.name) for path in self._tasks.iterdir()} - known:
+                with suppress(ProcessLookupError):
+                    os.sched_setscheduler(task, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+                known.add(task)
+            time.sleep(0.02)
+
+
+def _caller(directory: Path, site: Site, scenario: str, port: int, rate: int, caller: str = "") -> Sipp:
+    return Sipp(
+        directory,
+        scenario,
+        local=(ACME_HOST, port),
+        remote=(PROXY_HOST, site.customers_port),
+        calls=_CALLS,
+        rate=rate,
+        hold_ms=_HOLD_MS,
+        keys={"from": caller} if caller else None,
+        timeout_s=3600,
+    )
+
+
+@contextmanager
+def _span(spans: dict[str, tuple[float, float]], what: str) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    spans[what] = (begin, time.monotonic())
+
+
+def _journal(proxy: ProxyProcess) -> tuple[list[str], set[tuple[str, str, int]]]:
+    """The versions that decided, in the order of the decisions; what the newcomer was told by which, and its AS."""
+    proxy.flushed()
+    lines = [line for line in proxy.evidence() if line["kind"] == "attempt"]
+    versions = [version for version, _ in groupby(line["snapshot"] for line in lines)]
+    new = {(line["snapshot"], line["reason"], line["asn"]) for line in lines if line.get("from_number") == NEW_NUMBER}
+    return versions, new
+
+
+def _check(versions: list[str], verdicts: set[tuple[str, str, int]]) -> None:
+    """Two swaps, never back; one verdict and one AS by each version."""
+    told = sorted((versions.index(version), reason) for version, reason, _ in verdicts)
+    if len(versions) != 3 or told != [(0, "from_not_owned"), (1, "identity_owned"), (2, "identity_owned")]:
+        raise SystemExit(f"the verdict did not change with the data: {versions}, {verdicts}")
+    asns = {versions.index(version): asn for version, _, asn in verdicts}
+    if not asns[0] == asns[1] != asns[2]:
+        raise SystemExit(f"the AS did not change with the table: {asns}")
+    console.print(f"The verdict changed at the first swap and the AS, from {asns[1]} to {asns[2]}, at the second.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.reload", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the numbers")
+    parser.add_argument("--rate", type=int, default=RATE, help="calls a second")
+    parser.add_argument("--real-time", action="store_true", help="the proxy runs before all else on a busy machine")
+    parser.add_argument("--json", type=Path, help="keep the figures in this file")
+    chosen = parser.parse_args()
+    figures: dict[str, object] = {}
+    reload(SMALL if chosen.quick else scale.LARGE, figures, chosen.rate, is_real_time=chosen.real_time)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
