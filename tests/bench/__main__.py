@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -111,7 +112,11 @@ class Bench:
             ({"scale"}, self._scale),
         ):
             if self._sections & sections:
-                run()
+                try:
+                    run()
+                except (OSError, AssertionError, subprocess.SubprocessError) as error:
+                    say(f"broke off, and what of it was still to come is missing: {error!r}\n")
+                    self.figures[f"broken off: {', '.join(sorted(self._sections & sections))}"] = repr(error)
         self.figures.show_targets()
 
     def _timed(self, section: str, run: Callable[[], None]) -> None:

@@ -193,7 +193,7 @@ def disk_of_its_own(directory: Path) -> Iterator[Path | None]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=False)
+        subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 def disturbed(

@@ -7,10 +7,12 @@ and threads) and the share of messages that SIPp had to send again.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench.candidates import Candidate, Load, processor_s
+from tests.bench.report import say
 from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST
 from tests.kit.sipp import SCENARIOS, Sipp
 
@@ -68,31 +70,36 @@ class Calls:
 
     def __enter__(self) -> Calls:
         load, candidate = self._load, self._candidate
-        self._callee = Sipp(
-            load.directory,
-            "uas",
-            local=(CARRIER_HOST, load.carrier_port),
-            calls=self._calls,
-            timeout_s=self._timeout_s,
-        )
-        self._before = processor_s(candidate)
-        self._started = time.monotonic()
-        self._caller = Sipp(
-            load.directory,
-            caller_scenario(load.directory),
-            local=(ACME_HOST, load.caller_port),
-            remote=(PROXY_HOST, candidate.entry_port),
-            calls=self._calls,
-            rate=self._rate,
-            hold_ms=self._hold_ms,
-            timeout_s=self._timeout_s,
-            extra=("-inf", str(load.network.callers)),
-        )
+        with ExitStack() as stack:
+            self._callee = stack.enter_context(
+                Sipp(
+                    load.directory,
+                    "uas",
+                    local=(CARRIER_HOST, load.carrier_port),
+                    calls=self._calls,
+                    timeout_s=self._timeout_s,
+                )
+            )
+            self._before = processor_s(candidate)
+            self._started = time.monotonic()
+            self._caller = stack.enter_context(
+                Sipp(
+                    load.directory,
+                    caller_scenario(load.directory),
+                    local=(ACME_HOST, load.caller_port),
+                    remote=(PROXY_HOST, candidate.entry_port),
+                    calls=self._calls,
+                    rate=self._rate,
+                    hold_ms=self._hold_ms,
+                    timeout_s=self._timeout_s,
+                    extra=("-inf", str(load.network.callers)),
+                )
+            )
+            self._ends = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._callee, self._caller:
-            pass
+        self._ends.close()
 
     def wait(self) -> Slice:
         """When the last call is over."""
@@ -118,6 +125,14 @@ class Calls:
 
 
 def measure(candidate: Candidate, load: Load, rate: float, seconds: float) -> Slice:
-    """One slice."""
+    """One slice; again, once, should SIPp itself not have come up on a busy machine."""
+    try:
+        return _measure(candidate, load, rate, seconds)
+    except (TimeoutError, IndexError) as error:
+        say(f"once more, since SIPp did not come up: {error!r}")
+        return _measure(candidate, load, rate, seconds)
+
+
+def _measure(candidate: Candidate, load: Load, rate: float, seconds: float) -> Slice:
     with Calls(candidate, load, rate, max(int(rate * seconds), 1)) as calls:
         return calls.wait()
