@@ -341,7 +341,8 @@ class Worker:
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, let the system have what it needed."""
-        relief = MemoryRelief([forget_uris, forget_senders])
+        relief = MemoryRelief([forget_uris, forget_senders, self.pipeline.calls.forget_empty_slots])
+        await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)
             layer = self.pipeline.layer

@@ -293,6 +293,12 @@ class CallBook:
         """When `expire` must be called at the latest; None when no call is up."""
         return Monotonic(self._ticks[0] * _SLOT_S) if self._ticks else None
 
+    def forget_empty_slots(self) -> None:
+        """Let go of deadlines that no call has any more, hours ahead as they may be, and of the room calls took."""
+        self._slots = {tick: slot for tick, slot in self._slots.items() if slot}
+        self._ticks = sorted(self._slots)
+        self._calls = dict(self._calls)
+
     def expire(self, now: Monotonic, wall: Wall) -> list[Ending]:
         """End the calls whose session expired or that lasted too long: in our books only, nobody is sent a BYE."""
         endings: list[Ending] = []

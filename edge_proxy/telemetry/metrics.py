@@ -6,7 +6,7 @@ are bounded (ASNs: see traffic/ledger.py). Never an address, a number, a Call-ID
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -51,8 +51,10 @@ class JournalStats(Protocol):
 class DelayCounts(Protocol):
     """Counts per bucket (not cumulative) and the sum of all delays."""
 
-    buckets: list[int]
     sum_s: float
+
+    @property
+    def buckets(self) -> Sequence[int]: ...
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import asyncio
 import bisect
 import functools
 import time
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
@@ -25,17 +26,19 @@ from edge_proxy.transport.stream import StreamPort
 
 _CLOCK_CHECK_S: Final = 1.0
 _EARLIEST_S: Final = 0.001
+_LATEST_S: Final = 5.0
+"""A timer that is further away is made anew on its way there, so that it keeps nothing of the time it was made in."""
 
 DELAY_BUCKETS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 
 
 class DelayHistogram:
-    """How long datagrams stayed inside: from the turn's first read to its last send, in plain integers."""
+    """How long datagrams stayed inside: from the turn's first read to its last send; see pipeline/histogram.py."""
 
     __slots__ = ("buckets", "sum_s")
 
     def __init__(self) -> None:
-        self.buckets = [0] * (len(DELAY_BUCKETS_S) + 1)
+        self.buckets = array("q", bytes(8 * (len(DELAY_BUCKETS_S) + 1)))
         self.sum_s = 0.0
 
     def observe(self, delay_s: float, count: int) -> None:
@@ -168,12 +171,13 @@ class Driver:
             self._ports[slot][0].send_all(messages)
 
     def _arm(self) -> None:
-        """Keep one loop timer armed for the pipeline's next deadline."""
+        """Keep one loop timer armed for the pipeline's next deadline, or for some time before it."""
         deadline = self.pipeline.next_timer()
         if deadline is None or deadline >= self._timer_at or self._loop is None:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = deadline
-        delay_s = max(deadline - time.monotonic(), _EARLIEST_S)
+        now = time.monotonic()
+        delay_s = min(max(deadline - now, _EARLIEST_S), _LATEST_S)
+        self._timer_at = min(deadline, now + delay_s)
         self._timer = self._loop.call_later(delay_s, self._tick)

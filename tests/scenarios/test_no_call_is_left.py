@@ -34,6 +34,7 @@ _STEP = st.one_of(
     st.tuples(st.just("in_dialog"), st.integers(0, 5), st.sampled_from(_METHODS), st.booleans()),
     st.tuples(st.just("unreachable"), st.integers(0, 20)),
     st.tuples(st.just("pause"), st.sampled_from(_PAUSES_S)),
+    st.tuples(st.just("tidy")),
 )
 
 
@@ -48,6 +49,8 @@ class Chaos:
 
     def do(self, step: tuple[object, ...]) -> None:
         match step:
+            case ("tidy",):
+                self.core.pipeline.calls.forget_empty_slots()
             case ("call", str(extra)):
                 self._in(invite(*([extra] if extra else [])))
             case ("answered", str(extra)):
