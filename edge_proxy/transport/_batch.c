@@ -41,6 +41,7 @@ typedef struct {
     int family;
     unsigned long long drops;
     uint32_t last_drops;
+    int used; /* how many places of `in` the last receive() may have written to */
     PyObject *address_type;
     PyObject *addresses; /* sockaddr bytes -> Address */
     PyObject *names;     /* Address -> sockaddr bytes */
@@ -79,6 +80,7 @@ batch_init(Batch *self, PyObject *args, PyObject *kwargs)
     self->address_type = address_type;
     self->fd = fd;
     self->family = family;
+    self->used = BATCH;
     for (int i = 0; i < BATCH; i++) {
         self->in_parts[i].iov_base = self->buffer + (size_t)i * DATAGRAM_BYTES;
         self->in_parts[i].iov_len = DATAGRAM_BYTES;
@@ -196,7 +198,8 @@ batch_receive(Batch *self, PyObject *arg)
         return PyList_New(0);
     if (most > BATCH)
         most = BATCH;
-    for (long i = 0; i < most; i++) {
+    /* What the last call wrote to is set anew; the rest is as it was. */
+    for (int i = 0; i < self->used; i++) {
         struct msghdr *header = &self->in[i].msg_hdr;
         header->msg_name = &self->from[i];
         header->msg_namelen = sizeof(Name);
@@ -210,6 +213,7 @@ batch_receive(Batch *self, PyObject *arg)
     do {
         count = recvmmsg(self->fd, self->in, (unsigned int)most, MSG_DONTWAIT, NULL);
     } while (count < 0 && errno == EINTR && PyErr_CheckSignals() == 0);
+    self->used = count < 0 ? 1 : count < BATCH ? count + 1 : BATCH;
     if (count < 0) {
         if (PyErr_Occurred())
             return NULL;
@@ -315,7 +319,6 @@ batch_send(Batch *self, PyObject *args)
     int error = 0;
     while (error == 0 && start + taken < PyList_GET_SIZE(messages)) {
         unsigned int count = 0;
-        memset(out, 0, sizeof out);
         while (count < BATCH && start + taken + count < PyList_GET_SIZE(messages)) {
             PyObject *pair = PyList_GET_ITEM(messages, start + taken + count);
             if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(pair, 0))) {
@@ -332,6 +335,7 @@ batch_send(Batch *self, PyObject *args)
             }
             parts[count].iov_base = PyBytes_AS_STRING(data);
             parts[count].iov_len = (size_t)PyBytes_GET_SIZE(data);
+            memset(&out[count], 0, sizeof out[count]);
             struct msghdr *header = &out[count].msg_hdr;
             header->msg_name = &to[count];
             header->msg_namelen = self->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
