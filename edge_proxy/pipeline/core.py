@@ -52,6 +52,8 @@ from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLay
 from edge_proxy.transaction.timers import TimerSettings
 
 _SHORTEST_SIP_BYTES: Final = 16
+_STATUS_CLASSES: Final = tuple([f"{first}xx" for first in range(10)])
+_METHOD_LABELS: Final = {method: method.decode() for method in KNOWN_METHODS}
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 
@@ -234,14 +236,14 @@ class Pipeline:
         except MalformedMessageError as error:
             return self._answer_malformed(error, source, listener)
         if message.status:
-            counts.responses[f"{message.status // 100}xx"] += 1
+            counts.responses[_STATUS_CLASSES[message.status // 100]] += 1
             if message.via is None or not self._own.has_sent(message.via):
                 return Disposition.DROPPED, Cause.RESPONSE_NOT_OURS
             if message.method == grammar.METHOD_OPTIONS and self.prober.receive_response(message, now):
                 return Disposition.ABSORBED, Cause.PROBE_RESPONSE
             self._proxy.wall_offset_s = self.wall_offset_s
             return self._proxy.receive_response(message, now)
-        counts.requests[message.method.decode() if message.method in KNOWN_METHODS else "other"] += 1
+        counts.requests[_METHOD_LABELS.get(message.method, "other")] += 1
         return self._receive_request(message, source, listener, peer, now)
 
     def _answer_malformed(self, error: MalformedMessageError, source: Address, listener: Listener) -> Outcome:
