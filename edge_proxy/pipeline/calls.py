@@ -58,6 +58,7 @@ class Call:
         "attempt",
         "callee",
         "caller",
+        "caller_side",
         "deadline_slot",
         "interval_s",
         "is_call",
@@ -80,10 +81,7 @@ class Call:
         """The session interval that the last 2xx set (RFC 4028); 0: none."""
         self.deadline_slot = -1
         self.tallies: list[Tally] = []
-
-    @property
-    def caller_side(self) -> Side:
-        return self.attempt.facts.source.origin.side
+        self.caller_side = attempt.facts.source.origin.side
 
 
 class CallBook:
@@ -146,16 +144,21 @@ class CallBook:
     def begin(self, attempt: Attempt, now: Monotonic, caller: Address) -> Call:
         """An attempt was let through. A request that is no call (such as MESSAGE) is kept here too, and not tallied."""
         call = Call(attempt, now, caller)
+        evidence_id = attempt.evidence_id
         if self._first_id < 0:
-            self._first_id = attempt.evidence_id
-        self._calls[attempt.evidence_id] = call
+            self._first_id = evidence_id
+        self._calls[evidence_id] = call
         self._set_deadline(call, now + self._max_call_s + self._grace_s)
         if call.is_call:
             origin = attempt.facts.source.origin
-            self._count_in(call, self.sides[origin.side])
-            self._count_in(call, self.asns[origin.asn])
+            tallies = call.tallies
+            tallies.append(self.sides[call.caller_side])
+            tallies.append(self.asns[origin.asn])
             if attempt.customer:
-                self._count_in(call, self.customers[attempt.customer])
+                tallies.append(self.customers[attempt.customer])
+            for tally in tallies:
+                tally.attempted += 1
+                tally.active += 1
             if origin.trunk is not None:
                 self.use_trunk(call, origin.trunk.id)
             for key in attempt.holds:
@@ -185,18 +188,21 @@ class CallBook:
         if call.attempt.evidence_id not in self._calls:
             return
         if call.answered_at is None:
-            self.ring(call, now)  # answered without a sign before: that was the whole delay (RFC 6076 §4.3.1)
+            if call.ringing_at is None:
+                self.ring(call, now)  # answered without a sign before: that was the whole delay (RFC 6076 §4.3.1)
             call.answered_at = now
             for tally in call.tallies:
                 tally.answered += 1
                 tally.effective += 1
-        self.refresh(call, interval_s, now)
+        self._extend(call, interval_s, now)
 
     def refresh(self, call: Call, interval_s: int, now: Monotonic) -> None:
         """A 2xx shows that the call is alive, and sets when it is believed dead unless there is another (§8.2)."""
-        if call.attempt.evidence_id not in self._calls:
-            return
-        call.interval_s = min(interval_s, _LONGEST_INTERVAL_S)
+        if call.attempt.evidence_id in self._calls:
+            self._extend(call, interval_s, now)
+
+    def _extend(self, call: Call, interval_s: int, now: Monotonic) -> None:
+        call.interval_s = interval_s if interval_s < _LONGEST_INTERVAL_S else _LONGEST_INTERVAL_S
         self._set_deadline(call, now + (call.interval_s or self._max_call_s) + self._grace_s)
 
     def end(
@@ -214,7 +220,7 @@ class CallBook:
         if self._calls.pop(attempt.evidence_id, None) is None:
             return None
         self._clear_deadline(call)
-        if call.is_call:
+        if attempt.holds and call.is_call:
             self._release(attempt.holds)
         side = call.caller_side
         self.ended[side, cause] += 1
@@ -223,12 +229,15 @@ class CallBook:
         is_effective = answered is None and (
             status in _EFFECTIVE_REFUSALS or (ringing is not None and (cause is _CANCELLED or cause is _TIMED_OUT))
         )
-        for tally in call.tallies:
-            tally.active -= 1
-            tally.effective += is_effective
-            if duration_s is not None:
-                tally.talk_ms += int(duration_s * 1000)
-        if duration_s is not None:
+        if duration_s is None:
+            for tally in call.tallies:
+                tally.active -= 1
+                tally.effective += is_effective
+        else:
+            talk_ms = int(duration_s * 1000)
+            for tally in call.tallies:
+                tally.active -= 1
+                tally.talk_ms += talk_ms
             self.durations[side].observe(duration_s)
             short_calls = self.short_calls.get(attempt.customer)
             if short_calls is not None and side is _CUSTOMERS and not attempt.verdict.is_emergency:
@@ -344,7 +353,8 @@ class CallBook:
         tick = int(at / _SLOT_S) + 1
         if tick == call.deadline_slot:
             return
-        self._clear_deadline(call)
+        if call.deadline_slot >= 0:
+            self._clear_deadline(call)
         call.deadline_slot = tick
         slot = self._slots.get(tick)
         if slot is None:

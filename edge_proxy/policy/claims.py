@@ -17,7 +17,7 @@ from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
 from edge_proxy.sip.message import Message
-from edge_proxy.sip.uri import Uri, parse_uri
+from edge_proxy.sip.uri import Uri, parse_uri, recall_uri
 
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
 MAX_CLAIMS: Final = 16
@@ -25,8 +25,10 @@ MAX_CLAIMS: Final = 16
 
 _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
+_ASSERTED_BEGINS: Final = b"P-Asserted-Identity: <"
+_ASSERTED_CHARS: Final = len(_ASSERTED_BEGINS)
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
-_COMMON: Final = re.compile(rb"""(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
+_COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
 
 
@@ -76,6 +78,20 @@ NO_CLAIMS: Final = Claims((), False)
 
 
 def from_claim(message: Message, plan: DialPlan | None) -> Claim:
+    """From. Its usual form is read where it stands in the message."""
+    index = message.first[grammar.FROM]
+    if index >= 0:
+        line = message.lines[index]
+        common = _COMMON.match(line, line.find(b":") + 1)
+        if common is not None:
+            uri_text = common[1]
+            try:
+                uri = parse_uri(uri_text)
+            except RemoteProtocolError:
+                uri = None
+            if uri is not None:
+                text = uri_text[:512].decode("utf-8", "replace")
+                return Claim("From", text, uri, read_number(uri.user, plan))
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
@@ -87,11 +103,16 @@ def listed_claims(message: Message, kind: int, plan: DialPlan | None, beside: Cl
 
 
 def asserted_claims(message: Message, plan: DialPlan | None, beside: Claim) -> Claims:
-    """P-Asserted-Identity, beside From. URIs of a scheme that it cannot have do not count (RFC 5876 §4.5).
+    """P-Asserted-Identity, very often From's URI. URIs of a scheme that it cannot have do not count (RFC 5876 §4.5).
 
     A second URI of a scheme does not count there either, but does here: it leaves with no message (see
     routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
     """
+    line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
+    if line.startswith(_ASSERTED_BEGINS) and message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1:
+        uri = recall_uri(line[_ASSERTED_CHARS:-1])
+        if uri is not None and uri is beside.uri and uri.host and line.endswith(b">"):
+            return Claims((Claim("P-Asserted-Identity", beside.text, uri, beside.reading),), False)
     claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan, beside)
     for one in claims.read:
         if one.uri is not None and one.uri.scheme not in _IDENTITY_SCHEMES:

@@ -22,13 +22,14 @@ from edge_proxy.policy.claims import (
 )
 from edge_proxy.policy.parties import Source
 from edge_proxy.policy.passports import NO_PASSPORTS, read_passports
-from edge_proxy.policy.traces import Traces, read_traces
+from edge_proxy.policy.traces import Traces, read_description, read_headers
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri
 
 _SDP: Final = "application/sdp"
-_SDP_BYTES: Final = b"application/sdp"
+_SDP_LINE: Final = b"Content-Type: application/sdp"
+_SEMICOLON: Final = 0x3B
 _METHODS: Final = {b"INVITE": "INVITE", b"MESSAGE": "MESSAGE"}
 
 
@@ -75,7 +76,6 @@ class CallFacts:
         request_uri_text: str,
         from_claim: Claim,
         body: bytes,
-        traces: Traces,
     ) -> None:
         self.source = source
         self.method = method
@@ -99,7 +99,7 @@ class CallFacts:
         self.content_type = ""
         self.body = body
         self.user_agent = ""
-        self.traces = traces
+        self.traces = Traces()
 
     @property
     def caller_claims(self) -> tuple[Claim, ...]:
@@ -123,7 +123,6 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         message.uri.decode("utf-8", "replace")[:512],
         caller,
         message.body,
-        read_traces(message),
     )
     if source.origin.customer is not None:
         facts.dialled = read_number(request_uri.user, plan)
@@ -133,11 +132,16 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         if asserted.has_excess:
             facts.has_excess_claims = True
             facts.is_usual = False
+    index = first[grammar.CONTACT]
+    if index >= 0 and _SEMICOLON in message.lines[index]:
+        facts.traces.headers = read_headers(message)
     if not _UNUSUAL.isdisjoint(message.kinds):
         _read_unusual(message, facts, plan)
-    if first[grammar.CONTENT_TYPE] >= 0:
-        content_type = message.value(grammar.CONTENT_TYPE)
-        facts.content_type = _SDP if content_type == _SDP_BYTES else _text(content_type)
+    if message.body:
+        read_description(message.body, facts.traces)
+    index = first[grammar.CONTENT_TYPE]
+    if index >= 0:
+        facts.content_type = _SDP if message.lines[index] == _SDP_LINE else message.text(grammar.CONTENT_TYPE)[:512]
     agent = message.value(grammar.USER_AGENT) or message.value(grammar.SERVER)
     if agent:
         facts.user_agent = _text(agent)
@@ -153,6 +157,10 @@ _UNUSUAL: Final = frozenset(
         grammar.HISTORY_INFO,
         grammar.PRIVACY,
         grammar.P_ACCESS_NETWORK_INFO,
+        grammar.P_CHARGE_INFO,
+        grammar.P_CHARGING_VECTOR,
+        grammar.P_EARLY_MEDIA,
+        grammar.REASON,
     }
 )
 """The headers below, which most requests have none of."""
@@ -196,6 +204,16 @@ def _read_unusual(message: Message, facts: CallFacts, plan: DialPlan | None) -> 
         or facts.forwarders
         or facts.last_forwarders
     )
+    if (
+        max(
+            first[grammar.P_CHARGE_INFO],
+            first[grammar.P_CHARGING_VECTOR],
+            first[grammar.P_EARLY_MEDIA],
+            first[grammar.REASON],
+        )
+        >= 0
+    ):
+        facts.traces.headers = read_headers(message)
     facts.privacy = privacy_of(message)
     facts.access_network = tuple([_text(value) for value in message.values(grammar.P_ACCESS_NETWORK_INFO)])
 

@@ -16,6 +16,7 @@ from edge_proxy.policy.circuit_body import find_circuit_body
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.fingerprints import Meaning
 from edge_proxy.policy.isup import CallingNumber, Iam, decode_iam
+from edge_proxy.policy.traces import HeaderTraces
 from edge_proxy.policy.verdict import IpOrigin, Signal
 from edge_proxy.policy.weights import DEFAULT_TERMS, TOLD, IpOriginPolicy, IpOriginTerms
 from edge_proxy.sip.uri import Uri
@@ -63,10 +64,9 @@ def weigh_ip_origin(facts: CallFacts, policy: IpOriginPolicy) -> tuple[IpOrigin,
     _identities(facts, found)
     if facts.attestations:
         _attestations(facts, found)
-    if traces.contact:
-        _trunk_group(traces.contact, found)
-    if traces.has_headers:
-        _headers(facts, found)
+    if traces.headers is not None:
+        _trunk_group(traces.headers.contact, found)
+        _headers(traces.headers, found)
     _equipment(facts, policy, terms, found)
     if customer is not None:
         _sender(facts, found)
@@ -219,8 +219,7 @@ def _trunk_group(contact: bytes, found: list[tuple[str, str]]) -> None:
         found.append(("trunk_group_vendor", vendor[0][1:].decode("utf-8", "replace")))
 
 
-def _headers(facts: CallFacts, found: list[tuple[str, str]]) -> None:
-    traces = facts.traces
+def _headers(traces: HeaderTraces, found: list[tuple[str, str]]) -> None:
     if traces.charge_info:
         nature = _NATURE.search(traces.charge_info)
         if nature is None:

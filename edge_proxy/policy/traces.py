@@ -15,25 +15,30 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
 MAX_MEDIA_HOSTS: Final = 8
-_SEMICOLON: Final = 0x3B  # asking for a byte by its number costs a tenth of asking for bytes
 _MAX_BYTES: Final = 512
+_SLASH: Final = 0x2F  # asking for a byte by its number costs a tenth of asking for bytes
 _MAX_BODY_BYTES: Final = 65_535
 _LINES: Final = re.compile(rb"[\r\n]([osc])=([^\r\n]{0,128})")
 _NOWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what `c=` says of media on hold
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderTraces:
+    """Header values in lower case, cut to 512 bytes; b"" for what is not there."""
+
+    contact: bytes = b""
+    charge_info: bytes = b""
+    charging_vector: bytes = b""
+    early_media: bytes = b""
+    reasons: tuple[bytes, ...] = ()
+
+
 @dataclass(slots=True, init=False)
 class Traces:
-    """Header values in lower case, cut to 512 bytes; b"" and "" for what is not there."""
+    """What stands in headers and in the session description; "" for what is not there."""
 
-    contact: bytes
-    """Only where it has parameters: without, nothing in it tells of a trunk group."""
-    charge_info: bytes
-    charging_vector: bytes
-    early_media: bytes
-    reasons: tuple[bytes, ...]
-    has_headers: bool
-    """Any of these four is there."""
+    headers: HeaderTraces | None
+    """None: there is nothing in them that tells anything."""
     sdp_origin: str
     sdp_session: str
     media_hosts: tuple[str, ...]
@@ -42,52 +47,29 @@ class Traces:
     """Whose each of them is: looked up by whoever has the tables."""
 
     def __init__(self) -> None:
-        self.contact = b""
-        self.charge_info = b""
-        self.charging_vector = b""
-        self.early_media = b""
-        self.reasons = ()
-        self.has_headers = False
+        self.headers = None
         self.sdp_origin = ""
         self.sdp_session = ""
         self.media_hosts = ()
         self.media_origins = ()
 
 
-def read_traces(message: Message) -> Traces:
-    traces = Traces()
-    first = message.first
-    contact = first[grammar.CONTACT]
-    if contact >= 0 and _SEMICOLON in message.lines[contact]:
-        traces.contact = _value(message, grammar.CONTACT)
-    if not _HEADERS.isdisjoint(message.kinds):
-        _read_headers(message, traces)
-    if message.body:
-        _read_description(message.body, traces)
-    return traces
-
-
-_HEADERS: Final = frozenset({grammar.P_CHARGE_INFO, grammar.P_CHARGING_VECTOR, grammar.P_EARLY_MEDIA, grammar.REASON})
-
-
-def _read_headers(message: Message, traces: Traces) -> None:
-    first = message.first
-    traces.has_headers = True
-    if first[grammar.P_CHARGE_INFO] >= 0:
-        traces.charge_info = _value(message, grammar.P_CHARGE_INFO)
-    if first[grammar.P_CHARGING_VECTOR] >= 0:
-        traces.charging_vector = _value(message, grammar.P_CHARGING_VECTOR)
-    if first[grammar.P_EARLY_MEDIA] >= 0:
-        traces.early_media = _value(message, grammar.P_EARLY_MEDIA)
-    if first[grammar.REASON] >= 0:
-        traces.reasons = tuple([value[:_MAX_BYTES].lower() for value in message.values(grammar.REASON)])
+def read_headers(message: Message) -> HeaderTraces:
+    """The headers, for a message that has one of them; a Contact without parameters tells of no trunk group."""
+    return HeaderTraces(
+        _value(message, grammar.CONTACT),
+        _value(message, grammar.P_CHARGE_INFO),
+        _value(message, grammar.P_CHARGING_VECTOR),
+        _value(message, grammar.P_EARLY_MEDIA),
+        tuple([value[:_MAX_BYTES].lower() for value in message.values(grammar.REASON)]),
+    )
 
 
 def _value(message: Message, kind: int) -> bytes:
     return (message.value(kind) or b"")[:_MAX_BYTES].lower()
 
 
-def _read_description(body: bytes, traces: Traces) -> None:
+def read_description(body: bytes, traces: Traces) -> None:
     """The first session description, also as one part of several; one pass, whatever the length."""
     hosts: list[str] = []
     for kind, value in _LINES.findall(body, 0, _MAX_BODY_BYTES):
@@ -111,4 +93,4 @@ def _host(connection: bytes) -> str:
     if len(words) != 3:
         return ""
     host = words[2]
-    return (host.partition(b"/")[0] if b"/" in host else host).decode("ascii", "replace")
+    return (host.partition(b"/")[0] if _SLASH in host else host).decode("ascii", "replace")

@@ -86,6 +86,11 @@ def parse_uri(text: bytes) -> Uri:
     return uri
 
 
+def recall_uri(text: bytes) -> Uri | None:
+    """The URI, if it is one of those that were read last."""
+    return _remembered.get(text)
+
+
 def forget_uris() -> None:
     """Give back what is remembered."""
     _remembered.clear()
