@@ -5,8 +5,8 @@ network, less the strongest hint for IP. `ip` needs `ip_at`: all that speaks for
 it. A hint counts once however often it is given, so that no heap of claims outweighs one marker.
 
 The defaults are such that what a session border controller, a PBX or a carrier's softswitch writes into a call that
-never left IP (parameters and headers that it copies or always sets) does not come to `pstn_at`, all of it together;
-tests/corpus has a call of each. What only a circuit exchange has to say comes to it alone.
+never left IP (parameters and headers that it copies or always sets) does not come to `pstn_at`, all of it together and
+with a gateway's name; tests/corpus has a call of each. What only a circuit exchange has to say comes to it alone.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ DEFAULT_WEIGHTS: Final[Mapping[str, int]] = MappingProxyType(
         # a line of a circuit exchange has (a coin telephone, an operator's position). The rest is copied from leg to
         # leg by equipment that is IP on both sides, and says no more than that a circuit may have been on the way.
         "circuit_line": 60,
-        "isup_oli": 5,
-        "oli": 5,
-        "cpc": 5,
-        "pstn_params": 15,
+        "isup_oli": 2,
+        "oli": 2,
+        "cpc": 2,
+        "pstn_params": 8,
         # Who pays (RFC 8496), and the nature of that number as ISUP has it.
-        "charge_info_noa": 10,
-        "charge_info": 5,
+        "charge_info_noa": 4,
+        "charge_info": 2,
         # The trunk group that the call came in by, in Contact (RFC 4904), or as vendors write it.
-        "trunk_group": 5,
-        "trunk_group_vendor": 5,
+        "trunk_group": 2,
+        "trunk_group_vendor": 2,
         # What equipment writes about itself.
         "gateway_fingerprint": 20,
         "ip_fingerprint": -10,
         "equipment_unapproved": 10,
         "equipment_approved": -20,
         # Headers that are at home where networks meet (RFC 5009, RFC 3326, RFC 7315 §5.6).
-        "early_media": 2,
-        "q850_reason": 5,
-        "charging_vector": 2,
+        "early_media": 1,
+        "q850_reason": 4,
+        "charging_vector": 1,
         # What a SHAKEN PASSporT claims (RFC 8588 §4). No signature was verified: A and B count only where the side that
         # sends is trusted, and are told as `attest_untrusted` where not. C says itself that the call only entered the
         # network there, by a gateway, which nobody claims for gain.

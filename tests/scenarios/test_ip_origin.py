@@ -58,12 +58,15 @@ def test_what_equipment_copies_refuses_nobody() -> None:
         "P-Charging-Vector: icid-value=1;orig-ioi=acme.example",
         "P-Early-Media: supported",
         "Reason: Q.850;cause=16",
+        "User-Agent: Cisco-SIPGateway/IOS-17.6.5",
     )
-    play.customer.sends(call(*headers, from_=f"<sip:{OWNED}@x;isup-oli=00;pstn-params=808481808882>;tag=1")).gets(100)
+    sent = call(*headers, from_=f"<sip:{OWNED}@x;isup-oli=00;pstn-params=808481808882>;tag=1")
+    groups = b"Contact: <sip:1;tgrp=tg;trunk-context=x.example;otg=1@"
+    play.customer.sends(sent.replace(b"Contact: <sip:", groups, 1)).gets(100)
     play.carrier.gets("INVITE")
     verdict = play.attempts[0].verdict
     assert (verdict.ip_origin, verdict.reason) == (IpOrigin.UNKNOWN, Reason.IDENTITY_OWNED)
-    assert len(verdict.signals) == 8
+    assert len(verdict.signals) == 11
 
 
 @pytest.mark.parametrize("uri", ["sip:911@192.0.2.1:5060", "urn:service:sos"])

@@ -17,7 +17,7 @@ from edge_proxy.policy.identity_policy import IdentityPolicy
 from edge_proxy.policy.parties import Customer, Origin, Source, Trunk
 from edge_proxy.policy.signals import weigh_ip_origin
 from edge_proxy.policy.verdict import IpOrigin
-from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
+from edge_proxy.policy.weights import DEFAULT_WEIGHTS, PSTN_AT, IpOriginPolicy, IpOriginTerms
 from edge_proxy.policy.wildcard import Wildcard
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
@@ -212,7 +212,7 @@ def test_media_addresses_are_read_from_every_connection_line() -> None:
     [
         ((), {}, IpOrigin.UNKNOWN),
         (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {}, IpOrigin.UNKNOWN),
-        (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {"q850_reason": 48}, IpOrigin.PSTN),
+        (("Reason: Q.850;cause=1", "P-Early-Media: gated"), {"q850_reason": 49}, IpOrigin.PSTN),
         (("Reason: Q.850;cause=1", "Reason: Q.850;cause=2"), {"q850_reason": 49}, IpOrigin.UNKNOWN),
         (("Reason: Q.850;cause=1",), {"q850_reason": -50}, IpOrigin.IP),
         (("Reason: Q.850;cause=1",), {"q850_reason": 0}, IpOrigin.UNKNOWN),
@@ -237,6 +237,17 @@ def test_call_of_good_equipment_in_its_network_began_on_ip() -> None:
     facts = facts_of(invite("User-Agent: Acme SBC", from_=f"<sip:{OWNED};isup-oli=27@x>;tag=1"), terms, asn=64500)
     facts.traces.media_origins = (facts.source.origin,)
     assert weigh_ip_origin(facts, POLICY)[0] is IpOrigin.UNKNOWN
+
+
+def test_all_that_is_copied_from_leg_to_leg_together_refuses_nobody() -> None:
+    """And with the name of a gateway, which CUBE writes too; one mark of a circuit does."""
+    copied = (
+        *("isup_oli", "oli", "cpc", "pstn_params", "charge_info_noa", "trunk_group", "trunk_group_vendor"),
+        *("early_media", "q850_reason", "charging_vector", "gateway_fingerprint"),
+    )
+    assert sum(DEFAULT_WEIGHTS[name] for name in copied) < PSTN_AT
+    for mark in ("pani_gstn", "circuit_line", "body_isup", "body_qsig", "body_gtd", "body_x_q931"):
+        assert DEFAULT_WEIGHTS[mark] >= PSTN_AT
 
 
 @pytest.mark.parametrize(
