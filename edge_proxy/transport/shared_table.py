@@ -1,8 +1,8 @@
 """Tables that several workers see: names to rows in memory that all share, and the lock of who writes there.
 
 A table is made by the supervisor before there are workers, has a fixed size and never grows. What it is asked for is
-named by a hash that is keyed anew in each run (Python's own of text), so that nobody can choose names that fall
-together; workers are forks and hash alike. A name may lie in one of `WAYS` rows, so looking for it costs the same
+named by a hash that is keyed anew in each run, so that nobody can choose names that fall together; workers are forks
+and hash alike. A name may lie in one of `WAYS` rows, so looking for it costs the same
 however full the table is. When all of them are taken, the one whose time is over first gives way: first what says
 nothing any more, then what says it for the shortest time.
 
@@ -26,11 +26,13 @@ LONGEST_WAIT_S: Final = 0.25
 _YIELDS: Final = 20
 _PAUSE_S: Final = 0.0005
 _NAME_BITS: Final = 0xFFFFFFFFFFFFFFFF
+_SALT: Final = os.urandom(16).hex()
+"""Python's own hash of text is keyed too, but for an operator that has set PYTHONHASHSEED."""
 
 
 def name_of(text: str) -> int:
     """Never 0, which is nobody's."""
-    return hash(text) & _NAME_BITS or 1
+    return hash(_SALT + text) & _NAME_BITS or 1
 
 
 def shared_integers(kind: Literal["B", "b", "I", "Q", "q"], count: int) -> memoryview[int]:

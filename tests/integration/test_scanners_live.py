@@ -99,6 +99,13 @@ def test_socket_is_its_owners_survives_nonsense_and_a_kill(tmp_path: Path, worke
                     pass
         listed = run_command("scanners", "list", "--config", proxy.config_path, cwd=tmp_path)
         assert (listed.returncode, listed.stdout) == (0, "no source is ignored\n")
+        if workers > 1:  # the process that answers is replaced too
+            workers_pids = {proxy.worker_pid(worker) for worker in range(workers)}
+            children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text(encoding="ascii")
+            (front,) = set(map(int, children.split())) - workers_pids
+            os.kill(front, signal.SIGKILL)
+            listed = run_command("scanners", "list", "--config", proxy.config_path, cwd=tmp_path)
+            assert (listed.returncode, listed.stdout) == (0, "no source is ignored\n")
         proxy.kill()
         dead = run_command("scanners", "list", "--config", proxy.config_path, cwd=tmp_path)
         assert dead.returncode == 2

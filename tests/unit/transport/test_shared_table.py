@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 from edge_proxy.transport.shared_table import LONGEST_WAIT_S, WAYS, SharedLock, SharedTable, name_of
@@ -53,6 +55,14 @@ def test_hostile_names_cost_no_more_room() -> None:
 def test_name_is_never_nobodys() -> None:
     assert name_of("") != 0
     assert 0 < name_of("number 12025550100 acme") < 2**64
+
+
+def test_names_cannot_be_told_beforehand() -> None:
+    """Not even with PYTHONHASHSEED set, by which Python's own hash is the same in every run."""
+    code = "from edge_proxy.transport.shared_table import name_of; print(name_of('x'))"
+    environ = {**os.environ, "PYTHONHASHSEED": "0"}
+    runs = [subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True) for _ in "12"]
+    assert runs[0].stdout != runs[1].stdout
 
 
 def test_lock_is_free_when_its_holder_dies() -> None:
