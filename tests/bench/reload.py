@@ -25,7 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import scale
-from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, INITECH_HOST, PROXY_HOST, ProxyProcess, Site, run_command
+from tests.kit.proxy_process import (
+    ACME_HOST,
+    ACME_NUMBER,
+    CARRIER_HOST,
+    INITECH_HOST,
+    PROXY_HOST,
+    ProxyProcess,
+    Site,
+    run_command,
+)
 from tests.kit.sip_socket import SipSocket, options
 from tests.kit.sipp import Sipp
 
@@ -126,6 +135,7 @@ def reload(size: scale.Size, figures: dict[str, object], rate: int = RATE, *, is
 
 def _config(directory: Path, site: Site, size: scale.Size) -> dict[str, Any]:
     ours, theirs = site.config(directory), scale.config_of(directory, size)
+    ours["customers"][0]["numbers"] = [ACME_NUMBER]  # its neighbours are in the file
     return ours | {"customers": ours["customers"] + theirs["customers"], "asn": theirs["asn"]}
 
 

@@ -39,6 +39,9 @@ _FIRST_NUMBER: Final = 12_010_000_000
 _FIRST_SOURCE: Final = int(IPv4Address("10.0.0.0"))
 _TURNS: Final = 9
 _DECISIONS_A_TURN: Final = 2000
+_CALLERS: Final = (10, _DECISIONS_A_TURN)
+"""Of ten callers, all that is read of them is at hand in a large network as in a small one: what differs is size alone.
+Of two thousand, nothing is, as in a carrier's traffic."""
 
 
 class Size(NamedTuple):
@@ -64,47 +67,51 @@ class Case(NamedTuple):
 
 def scale(large: Size, figures: dict[str, object]) -> None:
     """Measure `large` beside a small network, and print the table."""
-    small = Size("small", 10, 10, 10)
+    sizes = (Size("small", 10, 10, 10), large)
+    costs: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        measured = [_set_up(Path(name) / size.name, size) for size in (small, large)]
-        cost: dict[str, list[float]] = {size.name: [] for size in (small, large)}
-        look_up: dict[str, list[float]] = {size.name: [] for size in (small, large)}
+        measured = [_set_up(Path(name) / size.name, size) for size in sizes]
         for _ in range(_TURNS):
-            for size, (snapshot, cases, _) in zip((small, large), measured, strict=True):
-                cost[size.name].append(_timed(_decide_all, snapshot, cases))
-                look_up[size.name].append(_timed(_look_up_all, snapshot, cases))
+            for size, (snapshot, _) in zip(sizes, measured, strict=True):
+                for callers in _CALLERS:
+                    cases = _cases(snapshot, size, callers)
+                    for what, work in (("look-up", _look_up_all), ("decision", _decide_all)):
+                        work(snapshot, cases[: len(cases) // 10])  # what the other size left in the caches goes first
+                        row = f"{what}, {callers:,} callers, us"
+                        costs.setdefault((row, size.name), []).append(_timed(work, snapshot, cases))
     table = Table(title="What size costs (median of turns)")
     for column in (
         "",
-        *(f"{s.numbers:,} numbers, {s.prefixes:,} prefixes, {s.customers:,} customers" for s in (small, large)),
+        *(f"{s.numbers:,} numbers, {s.prefixes:,} prefixes, {s.customers:,} customers" for s in sizes),
+        "large / small",
     ):
         table.add_column(column, justify="right")
-    for row in ("import, numbers a second", "compile, s", "index, MB"):
-        table.add_row(row, *(f"{facts[row]:,.1f}" for _, _, facts in measured))
-    for row, values in (("look-up, us", look_up), ("decision, us", cost)):
-        table.add_row(row, *(f"{statistics.median(values[size.name]):.2f}" for size in (small, large)))
-    ratio = statistics.median(cost[large.name]) / statistics.median(cost["small"])
-    table.add_row("decision, large / small", "", f"{ratio:.3f}")
+    for row in measured[0][1]:
+        table.add_row(row, *(f"{facts[row]:,.1f}" for _, facts in measured), "")
+    for row in dict.fromkeys(row for row, _ in costs):
+        small_us, large_us = (statistics.median(costs[row, size.name]) for size in sizes)
+        table.add_row(row, f"{small_us:.2f}", f"{large_us:.2f}", f"{large_us / small_us:.3f}")
     console.print(table)
     figures["scale"] = {
-        size.name: {**facts, "decision_us": cost[size.name], "look_up_us": look_up[size.name]}
-        for size, (_, _, facts) in zip((small, large), measured, strict=True)
+        size.name: {**facts, **{row: values for (row, name), values in costs.items() if name == size.name}}
+        for size, (_, facts) in zip(sizes, measured, strict=True)
     }
 
 
-def _set_up(directory: Path, size: Size) -> tuple[Snapshot, list[Case], dict[str, float]]:
+def _set_up(directory: Path, size: Size) -> tuple[Snapshot, dict[str, float]]:
     directory.mkdir()
+    data = directory / "data"
     config = directory / "edge-proxy.yaml"
     config.write_text(yaml.dump(config_of(directory, size), Dumper=yaml.CSafeDumper), encoding="utf-8")
     write_prefixes(directory / "asn.tsv", size.prefixes)
     facts = {"import, numbers a second": _import(directory, config, size)}
-    started = time.monotonic()
-    snapshot = compile_snapshot(load_settings(config))
-    facts["compile, s"] = time.monotonic() - started
-    facts["index, MB"] = (
-        sum(path.stat().st_size for path in (directory / "data").glob("*") if path.suffix != ".sqlite") / 1e6
-    )
-    return snapshot, _cases(snapshot, size), facts
+    for what in ("compile, s", "compile again, s"):
+        started = time.monotonic()
+        snapshot = compile_snapshot(load_settings(config))
+        facts[what] = time.monotonic() - started
+    for what, pattern in (("index of numbers, MB", "numbers-*.idx"), ("ASN table, MB", "asn-*.idx")):
+        facts[what] = sum(path.stat().st_size for path in data.glob(pattern)) / 1e6
+    return snapshot, facts
 
 
 def config_of(directory: Path, size: Size) -> dict[str, Any]:
@@ -160,11 +167,13 @@ def _import(directory: Path, config: Path, size: Size) -> float:
     return size.numbers / took_s
 
 
-def _cases(snapshot: Snapshot, size: Size) -> list[Case]:
+def _cases(snapshot: Snapshot, size: Size, callers: int) -> list[Case]:
+    """As many INVITEs either way, of so many callers in turn, spread over all that there is."""
     chance = random.Random(1)
+    places = [chance.randrange(size.numbers) for _ in range(callers)]
     cases = []
-    for _ in range(_DECISIONS_A_TURN):
-        place = chance.randrange(size.numbers)
+    for turn in range(_DECISIONS_A_TURN):
+        place = places[turn % callers]
         number = _number(place)
         claim = f"<sip:+{number}@pbx.example>"
         data = invite(("10.0.0.1", 5080), From=f"{claim};tag=a", P_Asserted_Identity=claim)
