@@ -11,6 +11,7 @@ same checks on the same data, and edge_proxy on both engines. `--only` names sec
   growth   the cost with more numbers, prefixes, customers and live calls
   disturb  the delay while other things go on: reloads, scrapes, a disk that stalls (root: it mounts a disk of its own)
   scale    import, compile, look-up and decision by size (scale.py)
+  reload   what a customer sees while numbers, then prefixes, are swapped under calls (reload.py)
 
 The last table has the targets. What misses one fails nothing: this is no test. Run it on a machine that does nothing
 else, and see tests.bench.profile for where a call's cost goes.
@@ -35,11 +36,12 @@ from tests.bench.candidates import EdgeProxy, Kamailio, Load, field_of, running
 from tests.bench.capture import obstacle
 from tests.bench.load import measure
 from tests.bench.network import Network, Size
+from tests.bench.reload import SMALL, reload
 from tests.bench.report import Figures, say
 from tests.bench.scale import LARGE, scale
 from tests.bench.scale import Size as ScaleSize
 
-SECTIONS: Final = ("cost", "rate", "delay", "memory", "workers", "growth", "disturb", "scale")
+SECTIONS: Final = ("cost", "rate", "delay", "memory", "workers", "growth", "disturb", "scale", "reload")
 _BESIDE: Final = frozenset({"cost", "rate", "delay", "memory"})
 """The sections that compare candidates with the same network."""
 
@@ -110,6 +112,7 @@ class Bench:
             ({"workers"}, self._workers),
             ({"growth", "disturb"}, self._sizes),
             ({"scale"}, self._scale),
+            ({"reload"}, self._reload),
         ):
             if self._sections & sections:
                 try:
@@ -226,6 +229,9 @@ class Bench:
                 delay.disturbed(
                     proxy, load.network, disk, load, plan.disturbed_rate, plan.disturbed_seconds, rounds, self.figures
                 )
+
+    def _reload(self) -> None:
+        self._timed("reload", lambda: reload(LARGE if self._plan is FULL else SMALL, self.figures))
 
     def _scale(self) -> None:
         is_full = self._plan is FULL
