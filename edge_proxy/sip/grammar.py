@@ -118,18 +118,6 @@ KIND_BY_NAME: Final[dict[bytes, int]] = {
 }
 """Exact spellings to kind: the fast path. A miss goes through `header_kind`."""
 
-_TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
-
-is_token = _TOKEN.fullmatch
-
-
-def header_kind(name: bytes) -> int:
-    """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""
-    stripped = name.rstrip(b" \t")
-    if is_token(stripped) is None:
-        return -1
-    return _BY_LOWER_NAME.get(stripped.lower(), OTHER)
-
 
 def all_but(forbidden: bytes) -> bytes:
     """A table: `text.translate(table) is text`, the same object, exactly if none of the bytes is forbidden.
@@ -146,6 +134,20 @@ def only(allowed: bytes) -> bytes:
 
 ALPHANUMERIC: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TOKEN_BYTES: Final = ALPHANUMERIC + b"-.!%*_+`'~"
+
+_TOKEN_ONLY: Final = only(TOKEN_BYTES)
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+
+is_token = _TOKEN.fullmatch
+
+
+def header_kind(name: bytes) -> int:
+    """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""
+    stripped = name.rstrip(b" \t")
+    if not stripped or stripped.translate(_TOKEN_ONLY) is not stripped:
+        return -1
+    return _BY_LOWER_NAME.get(stripped.lower(), OTHER)
+
 
 METHOD_INVITE: Final = b"INVITE"
 METHOD_ACK: Final = b"ACK"

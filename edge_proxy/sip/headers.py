@@ -21,6 +21,12 @@ _PARAM: Final = re.compile(
     rb"[ \t]*;[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?",
     re.DOTALL,
 )
+_NOT_OF_VIA: Final = re.compile(
+    rb"(?:[ \t]*;[ \t]*(?!(?:branch|rport|received|maddr|alias)(?![A-Za-z0-9\-.!%*_+`'~]))[A-Za-z0-9\-.!%*_+`'~]++"
+    rb"(?:[ \t]*=[ \t]*(?:" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?)*+",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Any number of parameters that nobody asks of a Via: passed over in one step, however many a sender writes."""
 _VIA: Final = re.compile(
     rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5}))?",
@@ -68,6 +74,17 @@ def split_list(value: bytes) -> list[bytes]:
             pieces[-1] = value[position:].strip(b" \t")
             return pieces
         position = end + 1
+
+
+def first_of_list(value: bytes) -> bytes:
+    """The first of the pieces that `split_list` finds, whatever follows it."""
+    if _COMMA not in value:
+        return value.strip(b" \t")
+    match = _LIST_PIECE.match(value)
+    end = match.end() if match else 0
+    if end < len(value) and value[end] != _COMMA:
+        return value.strip(b" \t")
+    return value[:end].strip(b" \t")
 
 
 def find_param(params: bytes, name: bytes) -> bytes | None:
@@ -210,7 +227,11 @@ def _any_via(value: bytes) -> Via:
     maddr: bytes | None = None
     has_alias = False
     position = match.end()
-    while param := _PARAM.match(value, position):
+    while True:
+        others = _NOT_OF_VIA.match(value, position)
+        param = _PARAM.match(value, position if others is None else others.end())
+        if param is None:
+            break
         name = param[1].lower()
         if name == b"branch":
             branch = param[2] or b""
@@ -223,6 +244,8 @@ def _any_via(value: bytes) -> Via:
         elif name == b"alias":
             has_alias = True
         position = param.end()
+    if others is not None:
+        position = others.end()
     if value[position:].strip(b" \t"):
         raise RemoteProtocolError("Via has something after its parameters", rfc="3261 §20.42")
     port = None if match[3] is None else _port(match[3])

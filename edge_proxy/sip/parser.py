@@ -12,7 +12,7 @@ from typing import Final
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
-from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via, split_list
+from edge_proxy.sip.headers import first_of_list, parse_cseq, parse_tag, parse_via, readable_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import NO_LINES, Message
 
@@ -30,8 +30,10 @@ _MANDATORY: Final = (
 )  # fmt: skip
 _NO_VALUES: Final[list[bytes | None]] = [None] * grammar.KIND_COUNT
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
+_COLON: Final = 0x3A
 _LF: Final = 0x0A
 _CR: Final = 0x0D
+_LINE_END: Final = re.compile(rb"\r\n(?![ \t])")
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
@@ -69,7 +71,9 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     problem = start_problem
     is_short = len(lines) <= limits.max_headers and len(head) <= limits.max_header_bytes
     if not (is_clean and is_short and _sort_usual_lines(message, lines, values)):
-        header_problem = _read_headers(message, lines, limits)  # in any case: the answer goes where Via says
+        header_problem = _read_headers(
+            message, head[len(start_line) + 2 :], limits
+        )  # in any case: the answer goes where Via says
         problem = start_problem or header_problem
         for kind in _MANDATORY:
             values[kind] = message.value(kind)
@@ -152,7 +156,8 @@ def _sort_usual_lines(message: Message, lines: list[bytes], values: list[bytes |
         name, colon, value = line.partition(b": ")
         kind = KIND_BY_NAME.get(name)
         if kind is None or not colon:
-            name, colon, value = line.partition(b":")
+            if not colon or _COLON in name:
+                name, colon, value = line.partition(b":")
             kind = grammar.header_kind(name) if colon else -1
         if kind:
             if kind < 0:
@@ -168,9 +173,9 @@ def _sort_usual_lines(message: Message, lines: list[bytes], values: list[bytes |
     return True
 
 
-def _read_headers(message: Message, pieces: list[bytes], limits: Limits) -> MalformedMessageError | None:
+def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
     """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
-    lines = _join_folds(pieces)
+    lines = split_header_lines(block)
     problem: MalformedMessageError | None = None
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
@@ -219,24 +224,12 @@ def _read_headers(message: Message, pieces: list[bytes], limits: Limits) -> Malf
 
 
 def split_header_lines(block: bytes) -> list[bytes]:
-    """The header lines of a head (without its start line), each with the folds that continue it."""
-    lines = block.split(b"\r\n")
-    if b"\r\n " in block or b"\r\n\t" in block:
-        lines = _join_folds(lines)
+    """The header lines of a head (without its start line), each with the folds that continue it (§7.3.1)."""
+    has_folds = block.find(b"\r\n ") >= 0 or block.find(b"\r\n\t") >= 0
+    lines = _LINE_END.split(block) if has_folds else block.split(b"\r\n")
     if lines and not lines[-1]:
         lines.pop()
     return lines
-
-
-def _join_folds(lines: list[bytes]) -> list[bytes]:
-    """Put continuation lines back to the header they continue, folds kept, so that it leaves as it came (§7.3.1)."""
-    joined: list[list[bytes]] = []
-    for line in lines:
-        if line[:1] in (b" ", b"\t") and joined:
-            joined[-1].append(line)
-        else:
-            joined.append([line])
-    return [parts[0] if len(parts) == 1 else b"\r\n".join(parts) for parts in joined]
 
 
 def _offset(message: Message, lines: list[bytes], index: int) -> int:
@@ -249,7 +242,7 @@ def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits
         via = values[grammar.VIA]
         if via is None:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-        top = split_list(via)[0]
+        top = first_of_list(via)
         try:
             message.via = parse_via(top)
         except RemoteProtocolError:

@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_proxy.addr import Address
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import split_list, stamp_via
+from edge_proxy.sip.headers import first_of_list, stamp_via
 from edge_proxy.sip.message import Message, line_value
 
 _BEFORE_VIA: Final = b"Via: "
@@ -85,7 +85,7 @@ def stamp_top_via(message: Message, source: Address) -> None:
         # Of that length it can only hold a branch, then the question: nearly all do.
         message.lines[index] = line[: -len(_ASKING)] + b";received=%s;rport=%d" % (source.host.encode(), source.port)
         return
-    top = split_list(line_value(line))[0]
+    top = first_of_list(line_value(line))
     stamped = stamp_via(top, via, source)
     if stamped is not top:
         replace_first_value(message, grammar.VIA, top, stamped)

@@ -91,7 +91,12 @@ def attempt(call: Callable[[], object]) -> str:
 def show(value: object) -> str:
     """A value as text, field by field where it has fields that no engine spells its own way."""
     from edge_proxy.sip.message import Message
+    from edge_proxy.transaction.layer import Send
 
+    if isinstance(value, list):
+        return f"[{', '.join(map(show, value))}]"
+    if isinstance(value, Send):
+        return f"Send({value.slot}, {value.address!r}, {value.data!r})"
     if isinstance(value, Message):
         names = (
             *("start_line", "size", "lines", "kinds", "first", "body", "method", "uri", "status", "reason"),

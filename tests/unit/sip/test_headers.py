@@ -350,6 +350,11 @@ usual_pieces = st.lists(
 ).map(b"".join)
 
 
+@given(usual_pieces)
+def test_first_of_a_list_is_the_first_of_its_pieces(value: bytes) -> None:
+    assert headers.first_of_list(value) == split_list(value)[0]
+
+
 def outcome(read: Callable[[], object]) -> object:
     """What it returns, or the error that it raises."""
     try:
