@@ -303,10 +303,17 @@ class CallBook:
         return Monotonic(self._ticks[0] * _SLOT_S) if self._ticks else None
 
     def forget_empty_slots(self) -> None:
-        """Let go of deadlines that no call has any more, hours ahead as they may be, and of the room calls took."""
-        self._slots = {tick: slot for tick, slot in self._slots.items() if slot}
-        self._ticks = sorted(self._slots)
-        self._calls = dict(self._calls)
+        """Let go of deadlines that no call has any more, hours ahead as they may be, and of the room calls took.
+
+        The tables stay the objects that they are: new ones would lie where the burst was.
+        """
+        calls = list(self._calls.items())
+        slots = [(tick, slot) for tick, slot in self._slots.items() if slot]
+        self._calls.clear()
+        self._calls.update(calls)
+        self._slots.clear()
+        self._slots.update(slots)
+        self._ticks[:] = sorted(self._slots)
 
     def expire(self, now: Monotonic, wall: Wall) -> list[Ending]:
         """End the calls whose session expired or that lasted too long: in our books only, nobody is sent a BYE."""
