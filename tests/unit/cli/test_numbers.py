@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from edge_proxy.cli.app import app
+from edge_proxy.cli.numbers import _progress
 from edge_proxy.inventory.rights import InventoryError
 
 DEFAULT = Path(__file__).parents[3] / "config/edge-proxy.yaml"
@@ -228,3 +230,30 @@ def test_check_counts_numbers_of_the_inventory(desk: Desk) -> None:
     after = CliRunner().invoke(app, ["check", "--config", str(desk.config)])
     assert "1200 numbers" in before.stdout
     assert "1203 numbers" in after.stdout
+
+
+class Terminal(io.StringIO):
+    """Standard error, where somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_import_shows_how_far_it_is_on_a_terminal_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading, comparing and writing each have a bar; in a pipe or a log there is none."""
+    file = desk.file("number,customer\n" + "".join(f"+{12025551000 + 2 * at},acme\n" for at in range(3_000)))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with _progress(file) as (chunks, told):
+        assert told is not None
+        assert b"".join(chunks) == file.read_bytes()
+        told("comparing", 2_000)
+        told("writing", 1_000)
+    shown = terminal.getvalue()
+    assert all(what in shown for what in ("reading", "comparing", "writing", f"{len(file.read_bytes())}/"))
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with _progress(file) as (chunks, told):
+        assert (b"".join(chunks), told) == (file.read_bytes(), None)
+    assert log.getvalue() == ""

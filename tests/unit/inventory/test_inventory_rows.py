@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -181,6 +183,36 @@ def test_file_that_is_too_large_is_told_where_it_is(monkeypatch: pytest.MonkeyPa
     assert "split the file" in text
     run = "".join(f"+{12025550100 + at},acme\n" for at in range(5_000))
     assert problems_of("number,customer\n" + run) == []
+
+
+def test_memory_does_not_grow_with_a_file_of_runs() -> None:
+    """Gigabytes are read chunk by chunk: of numbers that follow one another, only the ends of their runs are kept."""
+
+    def chunks(count: int) -> Iterator[bytes]:
+        yield b"number,customer\n"
+        for at in range(0, count, 10_000):
+            yield b"".join(b"+%d,acme\n" % (12025550000 + at + place) for place in range(10_000))
+
+    peaks = []
+    for count in (50_000, 400_000):
+        tracemalloc.start()
+        rows = read_rows(chunks(count), Holdings(), Problems())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert rows.count == count
+        assert len(rows) < count / 1_000
+    assert peaks[1] < 1.1 * peaks[0] < 20e6
+
+
+@pytest.mark.parametrize("joined", [1, 2, 3, 5])
+def test_runs_of_any_length_are_joined_or_not_and_mean_the_same(joined: int) -> None:
+    """Runs of a few numbers, some at a stretch's end: the same numbers, each with the line that it is on."""
+    numbers = [12025550000 + at // joined * (joined + 3) + at % joined for at in range(9_001)]
+    rows, _, problems = read("number,customer\n" + "".join(f"+{number},acme\n" for number in numbers))
+    assert problems == []
+    found = [(number, line + number - first) for first, last, _, line in rows for number in range(first, last + 1)]
+    assert found == [(number, line) for line, number in enumerate(numbers, 2)]
+    assert rows.count == len(numbers)
 
 
 @given(st.integers(1, 400), st.randoms(use_true_random=False), st.sampled_from(["\n", "\r\n"]))
