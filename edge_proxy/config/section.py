@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import model_validator as check_model
@@ -40,6 +40,10 @@ class Section(BaseModel):
     """Strict, closed and frozen. A key without a value (`limits:`) counts as not written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
+        """Itself, since it never changes: the defaults of ten thousand customers are one and the same."""
+        return self
 
     @check_model(mode="before")
     @classmethod

@@ -90,3 +90,10 @@ def test_settings_are_told_apart_by_their_parts() -> None:
     node = list(version_parts(parse_settings(yaml.safe_dump(document).encode(), "one")))
     assert [old != new for old, new in zip(before, customer, strict=True)].index(True) == 2
     assert (before[0] != node[0], customer[1:] == node[1:]) == (True, True)
+
+
+def test_customers_share_what_none_of_them_wrote() -> None:
+    """Sections never change, so that the defaults of ten thousand customers are in memory once."""
+    acme, globex, _ = parse_settings(DEFAULT.read_bytes(), "one").customers
+    assert acme.probe is globex.probe
+    assert acme.equipment is globex.equipment
