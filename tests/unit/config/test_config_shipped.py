@@ -96,4 +96,3 @@ def test_customers_share_what_none_of_them_wrote() -> None:
     """Sections never change, so that the defaults of ten thousand customers are in memory once."""
     acme, globex, _ = parse_settings(DEFAULT.read_bytes(), "one").customers
     assert acme.probe is globex.probe
-    assert acme.equipment is globex.equipment
