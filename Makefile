@@ -33,6 +33,9 @@ profile: $(VENV)/.dev-ready servers  ## where a call's instructions and processo
 	@$(MAKE) --no-print-directory engine || echo "the engine is not compiled: only the pure one is profiled" >&2
 	$(BIN)/python -m tests.bench.profile $(ARGS)
 
+sanitize: $(VENV)/.dev-ready servers  ## the compiled parts under AddressSanitizer with all that is hostile (ten minutes)
+	sh tests/sanitize.sh
+
 check: lint types contracts  ## every static check
 
 lint: $(VENV)/.dev-ready

@@ -1,0 +1,29 @@
+#!/bin/sh
+# The compiled parts under AddressSanitizer and UndefinedBehaviorSanitizer: the batched UDP module and the engine are
+# built anew in build/sanitized, then what is hostile runs on them: torture, property and differential tests, the fuzz
+# and worst-case messages, and every datagram test over real sockets. Called by `make sanitize`; takes some ten minutes.
+set -eu
+cd "$(dirname "$0")/.."
+python=$PWD/.venv/bin/python
+tree=build/sanitized
+flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=vptr,function -fno-omit-frame-pointer -O1 -g1"
+rm -rf "$tree"
+mkdir -p "$tree"
+cp -r edge_proxy tests config setup.py pyproject.toml README.md "$tree"
+cd "$tree"
+rm -rf edge_proxy/_engine edge_proxy/transport/*.so
+CFLAGS="$flags" LDFLAGS="$flags" "$python" setup.py -q build_ext --inplace
+CFLAGS="$flags" LDFLAGS="$flags" EDGE_PROXY_ENGINE_OPT=1 "$python" setup.py -q build_engine
+
+# The interpreter was not built with it, so the library goes first; Python's own allocator would hide what it looks for.
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+UBSAN_OPTIONS=print_stacktrace=1
+PYTHONMALLOC=malloc
+EDGE_PROXY_ENGINE=compiled
+export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
+"$python" -c 'import edge_proxy; from edge_proxy.transport import _batch; print(edge_proxy.ENGINE, _batch.__file__)'
+"$python" -m pytest -q -p no:cacheprovider tests/unit/transport/test_udp.py tests/unit/sip tests/torture \
+  tests/unit/test_engines_agree.py
+"$python" -m tests.bench.hostile --this-engine --most 3
+echo "nothing found"
