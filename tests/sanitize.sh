@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 python=$PWD/.venv/bin/python
 tree=build/sanitized
-flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=vptr,function -fno-omit-frame-pointer -O1 -g1"
+flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g1"
 rm -rf "$tree"
 mkdir -p "$tree"
 cp -r edge_proxy tests config setup.py pyproject.toml README.md "$tree"
