@@ -31,7 +31,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address, Side, Transport
-from edge_proxy.admin.control import ControlServer, close_control_socket
+from edge_proxy.admin.control import Control
 from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
@@ -46,7 +46,7 @@ from edge_proxy.transport.reuseport import open_group, steer
 from edge_proxy.transport.shared_limits import LimitTables
 from edge_proxy.transport.shared_sources import SourceTables
 from edge_proxy.transport.stream import open_stream_socket
-from edge_proxy.worker import Place, Worker, load_secret, open_control, run_worker
+from edge_proxy.worker import Place, Worker, load_secret, run_worker
 
 _EXIT_BAD_INPUT: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
@@ -147,7 +147,7 @@ class Supervisor:
                 self._turn()
         finally:
             self._kill_all()
-            close_control_socket(self._control, self._settings.data_dir)
+            self._control.close()
 
     def _open(self) -> None:
         """Bind all that workers share; all that fail are told at once, each at its line."""
@@ -188,7 +188,7 @@ class Supervisor:
         self._board = Board(memoryview(mmap.mmap(-1, Board.size(count))), count)
         self._limits = LimitTables(count)
         self._sources = SourceTables(self._limits.lock)
-        self._control = open_control(settings)
+        self._control = Control(settings.data_dir)
         for number in range(count):
             inbox, outbox = open_pair()
             self._outboxes.append(outbox)
@@ -234,7 +234,7 @@ class Supervisor:
 
     def _close_but(self, keep: Sequence[int]) -> None:
         self._selector.close()
-        ours = [self._wake, self._wake_up, self._telemetry, self._control]
+        ours = [self._wake, self._wake_up, self._telemetry, *self._control.sockets]
         for group in self._groups.values():
             ours += group
         for child in self._children:
@@ -254,11 +254,11 @@ class Supervisor:
             registry.register(AddedUpCollector([page_reader(port) for port in ports], self._board))
             TelemetryServer(self._telemetry, registry, lambda: self._board.all_ready).start()
             sources = self._sources
-            ControlServer(self._control, Questions(sources.ignored, sources.lock, time.monotonic).answer).start()
+            self._control.serve(Questions(sources.ignored, sources.lock, time.monotonic).answer)
             while True:
                 signal.pause()
 
-        self._front = self._fork(serve, [self._telemetry.fileno(), self._control.fileno()])
+        self._front = self._fork(serve, [one.fileno() for one in (self._telemetry, *self._control.sockets)])
 
     def _start(self, child: _Child, first_names_s: float) -> None:
         pipe, words = os.pipe()

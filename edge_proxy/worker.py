@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from edge_proxy import ENGINE
 from edge_proxy.addr import Address, Listener, Side, Transport
-from edge_proxy.admin.control import SOCKET_NAME, ControlServer, close_control_socket, open_control_socket
+from edge_proxy.admin.control import Control
 from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
@@ -176,7 +176,7 @@ class Worker:
         """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
         loop = asyncio.get_running_loop()
         telemetry: TelemetryServer | None = None
-        control: socket.socket | None = None
+        control: Control | None = None
         try:
             self._journal.open()
             self._bind()
@@ -201,8 +201,8 @@ class Worker:
             self.state.snapshot_loaded_at = time.time()
             registry = build_registry(self)
             if self._place is None:
-                control = open_control(self.settings)
-                ControlServer(control, Questions(self._pipeline.scanners.ignored, None, time.monotonic).answer).start()
+                control = Control(self.settings.data_dir)
+                control.serve(Questions(self._pipeline.scanners.ignored, None, time.monotonic).answer)
             else:
                 self._join(self._place, self._pipeline, self._driver, secret, registry)
             listen = self.settings.telemetry.address if self._place is None else self._place.telemetry
@@ -240,7 +240,7 @@ class Worker:
             if telemetry is not None:
                 telemetry.stop()
             if control is not None:
-                close_control_socket(control, self.settings.data_dir)
+                control.close()
             for port, _ in self._ports:
                 port.close()
             self._journal.close()
@@ -503,15 +503,6 @@ def _start_telemetry(server: TelemetryServer, settings: Settings) -> Address:
         where = settings.telemetry.address
         text = f"cannot bind {where}: {error.strerror or error}; stop what uses it or choose another"
         raise ConfigErrors([settings_error(settings, "telemetry.listen", text)]) from error
-
-
-def open_control(settings: Settings) -> socket.socket:
-    """Where operators ask the running proxy. Raises ConfigErrors."""
-    try:
-        return open_control_socket(settings.data_dir)
-    except OSError as error:
-        text = f"cannot open {settings.data_dir}/{SOCKET_NAME}: {error.strerror or error}"
-        raise ConfigErrors([settings_error(settings, "data_dir", text)]) from error
 
 
 def load_secret(settings: Settings) -> bytes:

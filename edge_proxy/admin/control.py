@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from edge_proxy.errors import EdgeProxyError
 
 SOCKET_NAME: Final = "control.sock"
@@ -109,6 +111,28 @@ class ControlServer:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - a bug here must not end the thread that all later clients need
             return {"error": f"bug: {error!r}"}
+
+
+class Control:
+    """What a proxy has of all this. Where the directory can hold no socket it serves without, and says so."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.sockets: list[socket.socket] = []
+        """The one that listens, if it could be had."""
+        self._data_dir = data_dir
+        try:
+            self.sockets.append(open_control_socket(data_dir))
+        except OSError as error:
+            where, why = str(data_dir / SOCKET_NAME), error.strerror or str(error)
+            structlog.get_logger().warning("this proxy cannot be asked", socket=where, error=why)
+
+    def serve(self, answer: Callable[[Mapping[str, object]], Answer]) -> None:
+        for listening in self.sockets:
+            ControlServer(listening, answer).start()
+
+    def close(self) -> None:
+        for listening in self.sockets:
+            close_control_socket(listening, self._data_dir)
 
 
 def ask(data_dir: Path, question: Mapping[str, object]) -> dict[str, object]:

@@ -13,7 +13,7 @@ import pytest
 
 from edge_proxy.admin.control import SOCKET_NAME
 from tests.kit.ports import free_port
-from tests.kit.proxy_process import PROXY_HOST, UNKNOWN_HOST, ProxyProcess, Site, run_command
+from tests.kit.proxy_process import ACME_HOST, PROXY_HOST, UNKNOWN_HOST, ProxyProcess, Site, run_command
 from tests.kit.sip_socket import SipSocket, options
 
 REQUESTS = 20
@@ -114,3 +114,21 @@ def test_socket_is_its_owners_survives_nonsense_and_a_kill(tmp_path: Path, worke
         assert run_command("scanners", "list", "--config", proxy.config_path, cwd=tmp_path).returncode == 0
         assert proxy.stop() == 0
         assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_directory_that_can_hold_no_socket_keeps_no_call_from_being_served(tmp_path: Path, workers: int) -> None:
+    """The log says so once, and so does the command."""
+    proxy = make_proxy(tmp_path, workers)
+    (proxy.data_dir / SOCKET_NAME).mkdir(parents=True)
+    with (
+        proxy,
+        SipSocket((ACME_HOST, proxy.site.acme_port), (PROXY_HOST, proxy.site.customers_port)) as acme,
+    ):
+        assert acme.is_answered()
+        (line,) = (line for line in proxy.log_lines() if line["event"] == "this proxy cannot be asked")
+        assert line["socket"] == str(proxy.data_dir / SOCKET_NAME)
+        listed = run_command("scanners", "list", "--config", proxy.config_path, cwd=tmp_path)
+        assert (listed.returncode, listed.stdout) == (2, "")
+        assert "is the proxy running" in listed.stderr
+        assert proxy.stop() == 0
