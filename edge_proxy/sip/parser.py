@@ -259,7 +259,8 @@ def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits
             raise RemoteProtocolError("CSeq is missing", rfc="3261 §20.16")
         number, _, method = cseq.partition(b" ")
         if method in _USUAL_METHODS and number.isdigit() and len(number) < 10:
-            message.cseq = int(number)
+            small = _UP_TO_255.get(number)
+            message.cseq = int(number) if small is None else small
         else:
             message.cseq, method = parse_cseq(cseq.strip(b" \t"))
         if message.status:
