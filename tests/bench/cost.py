@@ -207,6 +207,9 @@ def live_calls(candidate: EdgeProxy, load: Load, calls: int, rate: float, figure
             both.wait()
         settle(candidate)
         after = Memory(candidate.pids())
+        left = candidate.proxy.scrape().total("calls_active")
+        if up < calls or left:
+            say(f"{calls - up} calls did not come up and {left} lost their end: the machine was too busy for this")
         held.append((with_calls.private - at_rest.private) / max(up, 1))
         kept.append(after.all / at_rest.all)
         shown = (f"{one.all / 1e6:.1f}" for one in (at_rest, with_calls, after))
