@@ -60,6 +60,7 @@ class Plan(NamedTuple):
     live_calls: int
     live_rate: float
     disturbed_rate: float
+    growth_rate: int
     settles: bool
     """Whether to wait until no transaction is left where only calls are to be."""
 
@@ -76,6 +77,7 @@ FULL: Final = Plan(
     live_calls=10_000,
     live_rate=800,
     disturbed_rate=500,
+    growth_rate=1000,
     settles=True,
 )
 QUICK: Final = Plan(
@@ -90,6 +92,7 @@ QUICK: Final = Plan(
     live_calls=250,
     live_rate=250,
     disturbed_rate=300,
+    growth_rate=300,
     settles=False,
 )
 
@@ -217,7 +220,7 @@ class Bench:
                 cost.bring_up(proxy, its_load, calls, plan.live_rate)
             if plan.settles:
                 cost.settle(proxies[-1])
-            cost.growth(proxies, loads, 1000, plan.seconds, plan.rounds, self.figures)
+            cost.growth(proxies, loads, plan.growth_rate, plan.seconds, plan.rounds, self.figures)
 
     def _disturb(self, load: Load) -> None:
         plan = self._plan
