@@ -11,7 +11,8 @@ same checks on the same data, and edge_proxy on both engines. `--only` names sec
   growth   the cost with more numbers, prefixes, customers and live calls
   disturb  the delay while other things go on: reloads, scrapes, a disk that stalls (root: it mounts a disk of its own)
   scale    import, compile, look-up and decision by size (scale.py)
-  reload   what a customer sees while numbers, then prefixes, are swapped under calls (reload.py)
+  reload   what a customer sees while ten million numbers, then prefixes, are swapped under calls (reload.py); only when
+           it is named, since it takes its time
 
 The last table has the targets. What misses one fails nothing: this is no test. Run it on a machine that does nothing
 else, and see tests.bench.profile for where a call's cost goes.
@@ -35,7 +36,7 @@ from tests.bench import cost, delay, report
 from tests.bench.candidates import EdgeProxy, Kamailio, Load, field_of, running
 from tests.bench.capture import obstacle
 from tests.bench.load import measure
-from tests.bench.network import Network, Size
+from tests.bench.network import MOST_CALLERS, Network, Size
 from tests.bench.reload import SMALL, reload
 from tests.bench.report import Figures, say
 from tests.bench.scale import LARGE, scale
@@ -106,6 +107,7 @@ class Bench:
         self.figures["plan"] = plan._asdict()
         self._directory = directory
         self._plan = plan
+        self._is_full = plan.large == FULL.large
         self._sections = sections
 
     def run(self) -> None:
@@ -209,8 +211,11 @@ class Bench:
             (f"{plan.large.customers:,} customers", customers, few),
             (f"{many:,} live calls", small, many),
             ("all of these", everything, many),
+            (f"all of these, {MOST_CALLERS:,} callers", everything, many),
         ]
-        loads = [replace(load, network=network) for _, network, _ in variants]
+        # The same few callers everywhere but in the last: what many of them cost is no matter of size.
+        loads = [replace(load, network=network, callers=small.callers) for _, network, _ in variants]
+        loads[-1].callers = None
         proxies = [
             EdgeProxy(its_load, name=name, place=f"growth-{place}")
             for place, (its_load, (name, _, _)) in enumerate(zip(loads, variants, strict=True))
@@ -233,14 +238,13 @@ class Bench:
                     proxy, load.network, disk, load, plan.disturbed_rate, plan.disturbed_seconds, rounds, self.figures
                 )
 
-    def _reload(self) -> None:
-        self._timed("reload", lambda: reload(LARGE if self._plan is FULL else SMALL, self.figures))
-
     def _scale(self) -> None:
-        is_full = self._plan is FULL
-        self._timed(
-            "scale", lambda: scale(LARGE if is_full else ScaleSize("larger", 100_000, 10_000, 100), self.figures)
-        )
+        size = LARGE if self._is_full else ScaleSize("larger", 100_000, 10_000, 100)
+        self._timed("scale", lambda: scale(size, self.figures))
+
+    def _reload(self) -> None:
+        size = LARGE if self._is_full else SMALL
+        self._timed("reload", lambda: reload(size, self.figures))
 
 
 def main() -> None:
@@ -250,7 +254,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small networks and short rounds, no memory per call: under three minutes"
     )
-    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {','.join(SECTIONS)}")
+    parser.add_argument("--only", default=",".join(SECTIONS[:-1]), help="these sections, with commas between them")
     parser.add_argument("--rounds", type=int, help="more rounds, or fewer")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where every figure goes")
     chosen = parser.parse_args()

@@ -57,6 +57,8 @@ class Load:
     network: Network
     site: Site = field(default_factory=Site)
     caller_port: int = field(default_factory=free_port)
+    callers: Path | None = None
+    """Who calls, where it is not all of the network's callers."""
 
     @property
     def carrier_port(self) -> int:

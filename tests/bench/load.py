@@ -92,7 +92,7 @@ class Calls:
                     rate=self._rate,
                     hold_ms=self._hold_ms,
                     timeout_s=self._timeout_s,
-                    extra=("-inf", str(load.network.callers)),
+                    extra=("-inf", str(load.callers or load.network.callers)),
                 )
             )
             self._ends = stack.pop_all()

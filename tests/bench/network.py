@@ -24,7 +24,7 @@ _FIRST_PREFIX: Final = int(IPv4Address("127.0.0.0"))
 _FIRST_SOURCE: Final = int(IPv4Address("10.0.0.0"))
 _PREFIX_ADDRESSES: Final = 256
 _MOST_ASNS: Final = 60_000
-_MOST_CALLERS: Final = 10_000
+MOST_CALLERS: Final = 10_000
 
 
 class Size(NamedTuple):
@@ -130,7 +130,7 @@ class Network:
         pairs = -(-self.size.numbers // (2 * self.size.owner_count))
         with self.callers.open("w", encoding="ascii") as file:
             file.write("SEQUENTIAL\n")
-            for _ in range(min(self.size.numbers, _MOST_CALLERS)):
+            for _ in range(min(self.size.numbers, MOST_CALLERS)):
                 pair = chance.randrange(pairs) * self.size.owner_count
                 place = 2 * pair + chance.randrange(2)
                 file.write(f"{_number(place)}\n")
