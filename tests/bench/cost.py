@@ -62,9 +62,10 @@ Slices = dict[tuple[str, int], list[Slice]]
 def _in_turns(field: Sequence[tuple[Candidate, Load]], rates: Sequence[int], seconds: float, rounds: int) -> Slices:
     """Every candidate at every rate, again and again; a rate that is out of reach is tried twice only."""
     slices: Slices = defaultdict(list)
-    for _ in range(rounds):
+    for turn in range(rounds):
+        first = turn % len(field)  # so that nobody always comes after the same other
         for rate in rates:
-            for candidate, load in field:
+            for candidate, load in (*field[first:], *field[:first]):
                 known = slices[candidate.name, rate]
                 if sum(one.is_hopeless for one in known) < _TRIES:
                     known.append(measure(candidate, load, rate, seconds))
