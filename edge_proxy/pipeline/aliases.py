@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge_proxy.addr import Address, Listener, Transport
+from edge_proxy.addr import TLS, UDP, Address, Listener
 from edge_proxy.pipeline.peers import Peer
 from edge_proxy.sip.headers import response_address
 from edge_proxy.sip.message import Message
@@ -23,12 +23,12 @@ def alias_of(message: Message, source: Address, listener: Listener, peer: Peer) 
     via = message.via
     if via is None or not via.has_alias or (peer.origin.customer is None and peer.origin.trunk is None):
         return None
-    port = via.port or (5061 if listener.transport is Transport.TLS else 5060)
+    port = via.port or (5061 if listener.transport is TLS else 5060)
     return Alias(listener.slot, source, Address(source.host, port))
 
 
 def reply_address(message: Message, source: Address, listener: Listener) -> Address | None:
     """Where a response to this request goes: back over its connection, or where its Via says (§18.2.2)."""
-    if listener.transport is not Transport.UDP:
+    if listener.transport is not UDP:
         return source
     return None if message.via is None else response_address(message.via, source)

@@ -139,7 +139,10 @@ class CallBook:
     def active_of(self, customer: str) -> int:
         """Calls up now that are booked on this customer, in either direction; those for help do not count."""
         tally = self.customers.get(customer)
-        return 0 if tally is None else tally.active - self.held.get(("emergency", customer, 0), 0)
+        if tally is None:
+            return 0
+        held = self.held
+        return tally.active - held.get(("emergency", customer, 0), 0) if held else tally.active
 
     def begin(self, attempt: Attempt, now: Monotonic, caller: Address) -> Call:
         """An attempt was let through. A request that is no call (such as MESSAGE) is kept here too, and not tallied."""

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport, Wall
+from edge_proxy.addr import TLS, UDP, Address, Listener, Monotonic, Side, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.admission import Admission, Challenge
@@ -134,7 +134,7 @@ class Pipeline:
         counts = self.counters.sides[listener.side]
         counts.received += 1
         counts.received_bytes += len(data)
-        is_tls = listener.transport is Transport.TLS
+        is_tls = listener.transport is TLS
         peer = self._peers.find_connected(source, listener) if is_tls else self._peers.find(source.host, listener.side)
         row = peer.row
         row.packets_in += 1
@@ -232,7 +232,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.TOO_SHORT
         counts = self.counters.sides[listener.side]
         try:
-            message = parse_message(data, self.snapshot.limits, is_stream=listener.transport is not Transport.UDP)
+            message = parse_message(data, self.snapshot.limits, is_stream=listener.transport is not UDP)
         except MalformedMessageError as error:
             return self._answer_malformed(error, source, listener)
         if message.status:
@@ -271,7 +271,7 @@ class Pipeline:
             is_ack = method == grammar.METHOD_ACK
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
         stamp_top_via(message, source)
-        if listener.transport is not Transport.UDP:
+        if listener.transport is not UDP:
             alias = alias_of(message, source, listener, peer)
             if alias is not None:
                 self._aliases.append(alias)
@@ -422,7 +422,7 @@ class Pipeline:
         from_caller = listener.side is state.caller_side
         known = None if call is None else call.callee if from_caller else call.caller
         hops = self.targets.hops_for_dialog(routed.next_hop, listener.side.other, known, message.call_id)
-        if hops is None and (is_ack or listener.transport is Transport.UDP):
+        if hops is None and (is_ack or listener.transport is UDP):
             return Disposition.DROPPED, Cause.RESOLVING  # it comes again in a moment, and then the name is known
         if not hops:
             cause = Cause.NO_TARGET if hops is not None else Cause.RESOLVING
@@ -570,7 +570,7 @@ class Pipeline:
         self, message: Message, key: bytes, source: Address, listener: Listener
     ) -> ServerTransaction[ForwardContext]:
         address = reply_address(message, source, listener) or source
-        is_reliable = listener.transport is not Transport.UDP
+        is_reliable = listener.transport is not UDP
         return self.layer.open_server(key, message, listener.slot, address, is_reliable=is_reliable)
 
     def _stateless_tag(self, message: Message) -> bytes:

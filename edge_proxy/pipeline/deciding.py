@@ -118,7 +118,7 @@ class Decider:
         """Refuse what passes a limit (monitor mode: only say so); what the call counts as while it is up."""
         facts, verdict = judgement.facts, judgement.verdict
         called = _called_number(judgement, customer) if customer.limits.has_details else None
-        active = self._calls.active_of(customer.id)
+        active = 0 if customer.limits.concurrent_calls is None else self._calls.active_of(customer.id)
         book = snapshot.rulebook
         is_monitored = book.mode_for(customer, facts.source.origin.trunk) is _MONITOR
         # What passes only since nothing is enforced counts while it is up, but enforced it would have used up nothing.

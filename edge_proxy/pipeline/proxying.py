@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edge_proxy.addr import Monotonic, Transport, Wall
+from edge_proxy.addr import UDP, Monotonic, Wall
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.identity_border import ResponseBorder
@@ -241,16 +241,12 @@ class Proxy:
             branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
         context.attempt_number += 1
         data = self._as_sent(context, request, routed, hop, branch)
-        if (
-            hop.for_large is not None
-            and len(data) > _LARGEST_DATAGRAM_BYTES
-            and hop.listener.transport is Transport.UDP
-        ):
+        if hop.for_large is not None and len(data) > _LARGEST_DATAGRAM_BYTES and hop.listener.transport is UDP:
             # §18.1.1: a large request goes by a congestion-controlled transport; by UDP again if that is not to be had.
             context.hops.insert(0, hop.by(hop.listener))
             hop = hop.by(hop.for_large)
             data = self._as_sent(context, request, routed, hop, branch)
-        is_reliable = hop.listener.transport is not Transport.UDP
+        is_reliable = hop.listener.transport is not UDP
         client = layer.open_client(
             branch, request.method, data, hop.listener.slot, hop.address, now, is_reliable=is_reliable
         )

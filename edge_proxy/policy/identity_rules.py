@@ -18,6 +18,7 @@ from edge_proxy.policy.parties import Customer
 from edge_proxy.policy.rules import Finding, Rulebook, Weighed
 from edge_proxy.policy.verdict import Reason, Signal
 
+_PAI_NOT_OWNED: Final = Reason.PAI_NOT_OWNED
 _ASKS_FOR_ANONYMITY: Final = frozenset({b"id", b"user"})
 
 
@@ -52,7 +53,7 @@ def anonymity_is_allowed(case: Weighed, book: Rulebook) -> Finding | None:
 
 def asserted_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
     """Every P-Asserted-Identity value must be a number of this customer (RFC 3325 §9.1 allows two)."""
-    return _foreign(case, book, case.facts.asserted, Reason.PAI_NOT_OWNED) if case.facts.asserted else None
+    return _foreign(case, book, case.facts.asserted, _PAI_NOT_OWNED) if case.facts.asserted else None
 
 
 def preferred_is_owned(case: Weighed, book: Rulebook) -> Finding | None:

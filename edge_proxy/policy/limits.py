@@ -41,6 +41,17 @@ RETRY_CONCURRENT_S: Final = 5
 
 NO_DESTINATION: Final = DestinationLimits("")
 
+_CUSTOMERS: Final = Side.CUSTOMERS
+_MESSAGE_RATE: Final = Reason.MESSAGE_RATE
+_CALLS_PER_SECOND: Final = Reason.CALLS_PER_SECOND
+_CALLED_NUMBER_RATE: Final = Reason.CALLED_NUMBER_RATE
+_NUMBER_RATE: Final = Reason.NUMBER_RATE
+_NUMBER_CONCURRENT: Final = Reason.NUMBER_CONCURRENT
+_ASN_RATE: Final = Reason.ASN_RATE
+_ASN_CONCURRENT: Final = Reason.ASN_CONCURRENT
+_DESTINATION_RATE: Final = Reason.DESTINATION_RATE
+_DESTINATION_CONCURRENT: Final = Reason.DESTINATION_CONCURRENT
+
 
 class Excess(NamedTuple):
     """A limit that an attempt would pass, and after how many whole seconds it may be worth trying again."""
@@ -55,6 +66,9 @@ class Admission(NamedTuple):
 
     excess: Excess | None
     holds: tuple[Key, ...] = ()
+
+
+_FREE: Final = Admission(None)
 
 
 class SharedLimits(Protocol):
@@ -179,11 +193,11 @@ class CallLimiter:
         holds: tuple[Key, ...] = ()
         if facts.method == "MESSAGE":
             excess = self._rate(
-                ("messages", customer.id, 0), limits.messages_per_second, Reason.MESSAGE_RATE, now
+                ("messages", customer.id, 0), limits.messages_per_second, _MESSAGE_RATE, now
             ) or self._burst(facts, limits, per_asn, now)
         else:
             excess = self._count_customer(customer.id, limits, active) or self._rate(
-                ("customer", customer.id, 0), limits.calls_per_second, Reason.CALLS_PER_SECOND, now
+                ("customer", customer.id, 0), limits.calls_per_second, _CALLS_PER_SECOND, now
             )
             if limits.has_details or per_asn is not NO_ASN_LIMITS:
                 found, holds = self._in_detail(facts, customer, called, per_asn, now)
@@ -193,7 +207,7 @@ class CallLimiter:
                 self._buckets.charge(key, rate, depth, now)
             for key in self._hour_charges:
                 self._hours.charge(key, now)
-        return Admission(excess, holds)
+        return _FREE if excess is None and not holds else Admission(excess, holds)
 
     def _in_detail(
         self, facts: CallFacts, customer: Customer, called: E164 | None, per_asn: AsnLimits, now: Monotonic
@@ -202,8 +216,8 @@ class CallLimiter:
         limits, origin = customer.limits, facts.source.origin
         excess: Excess | None = None
         if called is not None and (most := limits.calls_to_number_per_minute) is not None:
-            excess = self._rate(("called", customer.id, called), most / 60.0, Reason.CALLED_NUMBER_RATE, now, most)
-        if origin.side is not Side.CUSTOMERS:
+            excess = self._rate(("called", customer.id, called), most / 60.0, _CALLED_NUMBER_RATE, now, most)
+        if origin.side is not _CUSTOMERS:
             return Admission(excess)
         caller = calling_number(facts)
         per_number = NO_SHARE if caller is None else limits.per_number
@@ -214,12 +228,12 @@ class CallLimiter:
         sequential = self._sequence(number_key, called, limits, now)  # in any case: it must not miss an attempt
         excess = (
             excess
-            or self._rate(number_key, per_number.calls_per_second, Reason.NUMBER_RATE, now)
-            or self._count(number_key, per_number.concurrent_calls, Reason.NUMBER_CONCURRENT)
-            or self._rate(asn_key, in_asn.calls_per_second, Reason.ASN_RATE, now)
-            or self._count(asn_key, in_asn.concurrent_calls, Reason.ASN_CONCURRENT)
-            or self._rate(to_key, to.calls_per_second, Reason.DESTINATION_RATE, now)
-            or self._count(to_key, to.concurrent_calls, Reason.DESTINATION_CONCURRENT)
+            or self._rate(number_key, per_number.calls_per_second, _NUMBER_RATE, now)
+            or self._count(number_key, per_number.concurrent_calls, _NUMBER_CONCURRENT)
+            or self._rate(asn_key, in_asn.calls_per_second, _ASN_RATE, now)
+            or self._count(asn_key, in_asn.concurrent_calls, _ASN_CONCURRENT)
+            or self._rate(to_key, to.calls_per_second, _DESTINATION_RATE, now)
+            or self._count(to_key, to.concurrent_calls, _DESTINATION_CONCURRENT)
             or self._hour(to_key, to.calls_per_hour, now)
             or sequential
             or self._short(customer.id, limits, now)

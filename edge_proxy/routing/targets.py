@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from edge_proxy.addr import Address, Listener, Side, Transport
+from edge_proxy.addr import TLS, UDP, Address, Listener, Side, Transport
 from edge_proxy.routing.names import Endpoint, NameQuery, Names
 from edge_proxy.sip.uri import Uri
 
@@ -29,7 +29,7 @@ class Target:
     uri: str
     address: Address | None
     """None: the URI names a host, and `query` is what has to be found out."""
-    transport: Transport = Transport.UDP
+    transport: Transport = UDP
     is_fixed_transport: bool = False
     """The operator named the transport: a large request does not change it (RFC 3261 §18.1.1)."""
     query: NameQuery | None = None
@@ -77,8 +77,8 @@ def transport_of(uri: Uri) -> Transport:
     """The transport a URI asks for (RFC 3263 §4.1, without NAPTR): its parameter, TLS for sips, else UDP."""
     named = uri.param(b"transport")
     if uri.scheme == "sips" or (named is not None and named.lower() == b"tls"):
-        return Transport.TLS
-    return Transport.TCP if named is not None and named.lower() == b"tcp" else Transport.UDP
+        return TLS
+    return Transport.TCP if named is not None and named.lower() == b"tcp" else UDP
 
 
 def numeric_address(uri: Uri) -> Address | None:
@@ -92,7 +92,7 @@ def numeric_address(uri: Uri) -> Address | None:
 
 def default_port(transport: Transport) -> int:
     """The port of a URI that names none (RFC 3263 §4.2)."""
-    return 5061 if transport is Transport.TLS else 5060
+    return 5061 if transport is TLS else 5060
 
 
 def name_query(uri: Uri, side: Side) -> NameQuery | None:
