@@ -1,9 +1,10 @@
 """Which engine runs: the Python files of the call path, or machine code that was compiled from these very files.
 
-`make engine` (setup.py build_engine) compiles the floors at and under the pipeline with mypyc into `_engine/`, beside a
-manifest of what they were compiled from. When the package is imported, and only when every one of those files is still
-the same, their modules come from there; otherwise, or when EDGE_PROXY_ENGINE=pure asks for it, the files run as they
-are. EDGE_PROXY_ENGINE=compiled refuses to start without the compiled engine. One checkout runs both.
+`make engine` (setup.py build_engine) compiles the floors at and under the pipeline, and the turn that drives them, with
+mypyc into `_engine/`, beside a manifest of what they were compiled from. When the package is imported, and only when
+every one of those files is still the same, their modules come from there; otherwise, or when EDGE_PROXY_ENGINE=pure
+asks for it, the files run as they are. EDGE_PROXY_ENGINE=compiled refuses to start without the compiled engine. One
+checkout runs both.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ GROUP: Final = "edge_proxy_engine"
 FLOORS: Final = ("sip", "transaction", "numbers", "traffic", "policy", "routing", "pipeline")
 """The packages that are compiled, with addr.py beneath them."""
 
+SHELL: Final = ("evidence/recorder.py", "telemetry/call_log.py", "transport/driver.py")
+"""Files above the floors that every datagram or call goes through as well."""
+
 SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 BUILT: Final = PACKAGE / "_engine" / SUFFIX.removesuffix(".so").strip(".")
 
@@ -47,6 +51,7 @@ def sources() -> list[Path]:
     files = [PACKAGE / "addr.py", PACKAGE / "errors.py"]
     for floor in FLOORS:
         files.extend(sorted((PACKAGE / floor).glob("*.py")))
+    files.extend(PACKAGE / file for file in SHELL)
     return [file.relative_to(PACKAGE) for file in files]
 
 

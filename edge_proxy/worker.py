@@ -38,8 +38,9 @@ from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
 from edge_proxy.sip.uri import forget_uris
+from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
-from edge_proxy.telemetry.logs import BurstLimit, CallLog, set_up_logs
+from edge_proxy.telemetry.logs import BurstLimit, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings

@@ -104,4 +104,4 @@ class Recorder:
         if second != self._second:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((at - second) * 1_000_000):06d}Z"
+        return "%s.%06dZ" % (self._second_text, int((at - second) * 1_000_000))  # noqa: UP031 - faster when compiled

@@ -107,7 +107,10 @@ class UdpPort:
         """Send now, or queue behind what is waiting already."""
         if not self._queue:
             unsent = messages if isinstance(messages, list) else list(messages)
-            messages = unsent[self._send(unsent) :]
+            done = self._send(unsent)
+            if done == len(unsent):
+                return
+            messages = unsent[done:]
         room = _MAX_QUEUED - len(self._queue)
         self.send_overflows += max(len(messages) - room, 0)
         if messages and self._loop is not None and not self._queue:

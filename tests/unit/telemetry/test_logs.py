@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_proxy.pipeline.records import Ending
-from edge_proxy.telemetry.logs import CallLog
+from edge_proxy.telemetry.call_log import CallLog
 from tests.kit.core_rig import CARRIER, PBX, Core, answer, invite
 
 PROGRAM = """
