@@ -14,6 +14,9 @@ from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import line_value
 from edge_proxy.sip.parser import split_header_lines
 
+_NAME: Final = b"\r\ncontent-length"
+_COMPACT_NAME: Final = b"\r\nl"
+_BLANKS: Final = (b" ", b"\t")
 _HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -92,6 +95,22 @@ class StreamFramer:
 
 def _content_length(head: bytes) -> int:
     """The one Content-Length of a message head; -1 when there is none, more than one, or it is no number."""
+    lower = head.lower()
+    begin = lower.find(_NAME)
+    if begin >= 0 and lower.find(_NAME, begin + 1) < 0 and lower.find(_COMPACT_NAME) < 0:
+        # One line only can be it: in most messages nothing else has to be looked at.
+        after = begin + len(_NAME)
+        end = lower.find(b"\r\n", after)
+        text = lower[after:] if end < 0 else lower[after:end]
+        digits = text[1:].strip(b" \t")
+        is_folded = end >= 0 and lower[end + 2 : end + 3] in _BLANKS
+        if text[:1] == b":" and digits.isdigit() and len(digits) <= 10 and not is_folded:
+            return int(digits)
+    return _any_content_length(head)
+
+
+def _any_content_length(head: bytes) -> int:
+    """The same of a head that spells it otherwise."""
     found = -1
     for line in split_header_lines(head.partition(b"\r\n")[2]):
         colon = line.find(b":")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_proxy.sip import framing
 from edge_proxy.sip.framing import StreamFramer
 from edge_proxy.sip.limits import Limits
 
@@ -160,3 +161,27 @@ def test_message_at_the_limit_passes_and_one_byte_more_breaks() -> None:
     only_head = message(length=b"%d" % (room + 1))
     assert framer.feed(only_head) == [only_head]
     assert framer.broken
+
+
+pieces_of_heads = st.sampled_from(
+    [
+        b"\r\n",
+        b"\r\nContent-Length",
+        b"content-length: 5",
+        b"\r\nl",
+        b"\r\nL: 7",
+        b":",
+        b" ",
+        b"\t",
+        b"12",
+        b"a",
+        b"\n",
+        b"\r",
+    ]
+)
+
+
+@given(st.lists(pieces_of_heads, max_size=9).map(b"".join))
+def test_length_found_at_once_is_the_one_found_line_by_line(lines: bytes) -> None:
+    head = b"INVITE sip:a@b SIP/2.0" + lines
+    assert framing._content_length(head) == framing._any_content_length(head)
