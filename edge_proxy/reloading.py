@@ -23,13 +23,14 @@ from edge_proxy.pipeline.snapshot import Snapshot
 
 _AT_ONCE: Final = 8
 _WORK_S: Final = 0.0002
-_REST_S: Final = 0.001
+_REST_S: Final = 0.0005
+_REST_IDLE_S: Final = 0.0001
 """Of a thread beside a loop that is busy. The loop lets go of the interpreter with every system call and would wait for
 it as often: a thread that never rests makes a call take a hundred times as long as it does."""
 
 
 class Pace:
-    """Makes the thread that it is on rest now and then, while the loop has work: `taken_in` counts messages."""
+    """Makes the thread that it is on rest now and then, longer while the loop has work: `taken_in` counts messages."""
 
     def __init__(self, taken_in: Callable[[], int]) -> None:
         self._taken_in = taken_in
@@ -50,9 +51,8 @@ class Pace:
         if time.monotonic() < self._until:
             return
         taken_in = self._taken_in()
-        if taken_in != self._seen:
-            self._seen = taken_in
-            time.sleep(_REST_S)
+        time.sleep(_REST_IDLE_S if taken_in == self._seen else _REST_S)
+        self._seen = taken_in
         self._until = time.monotonic() + _WORK_S
 
 
@@ -77,6 +77,15 @@ def _prepare(path: Path, check: Callable[[Settings], None], pace: Pace) -> tuple
     finally:
         _let_go(settings.customers_written(), pace)
         _let_go(settings.customers, pace)
+
+
+def without_customers(settings: Settings) -> Settings:
+    """What a process goes on with after its start: they are in the snapshot, and what the file said of them is let go
+    of before there are calls, by whoever else has these settings too."""
+    slim = settings.model_copy(update={"customers": []})
+    settings.customers_written()
+    settings.customers.clear()
+    return slim
 
 
 def let_go_of(box: list[Snapshot], pace: Pace) -> None:

@@ -38,6 +38,7 @@ from edge_proxy.compile import transports_of
 from edge_proxy.config import ConfigErrors, Settings, load_settings, settings_error
 from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.reloading import without_customers
 from edge_proxy.telemetry.http import TelemetryServer, open_telemetry_socket
 from edge_proxy.telemetry.logs import set_up_logs
 from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_reader
@@ -131,6 +132,7 @@ class Supervisor:
     def run(self, announce: Callable[[str], None]) -> None:
         """Open all, start all, announce the ready line once, serve until SIGTERM or SIGINT."""
         self._snapshot = compile_asserted(self._settings)
+        self._settings = without_customers(self._settings)
         set_up_logs()
         self._announce = announce
         load_secret(self._settings)
@@ -432,7 +434,8 @@ class Supervisor:
     def _compile(self) -> None:
         try:
             settings = load_settings(self._config_path)
-            self._compiled = settings, compile_asserted(settings)
+            snapshot = compile_asserted(settings)
+            self._compiled = without_customers(settings), snapshot
         except EdgeProxyError as error:
             self._compiled = error
         except Exception as error:  # noqa: BLE001 - told like any other refusal: the old data goes on

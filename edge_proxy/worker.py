@@ -33,7 +33,7 @@ from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
-from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected
+from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
@@ -456,6 +456,7 @@ class Worker:
 def run_worker(settings: Settings, config_path: Path) -> None:
     """Compile and serve; returns after SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
     snapshot = compile_asserted(settings)
+    settings = without_customers(settings)
     set_up_logs()
 
     async def serve() -> None:

@@ -146,7 +146,8 @@ class TargetBook:
         self._customers = [_offers(group, names) for group in snapshot.customer_targets]
         self._fixed = {}
         thresholds: dict[Address, Thresholds] = {}
-        for offers in (*self._trunks, *self._customers):
+        groups = [offers for offers in (*self._trunks, *self._customers) if offers]  # few customers may have any
+        for offers in groups:
             for offer in offers:
                 probe = offer.target.probe
                 kept = Thresholds() if probe is None else Thresholds(probe.down_after, probe.up_after, None)
@@ -156,7 +157,7 @@ class TargetBook:
         self.health.watch(thresholds)
         self._giving_feedback = frozenset(
             endpoint.address
-            for offers in (*self._trunks, *self._customers)
+            for offers in groups
             for offer in offers
             if offer.target.controls_overload
             for endpoint in offer.endpoints
@@ -314,4 +315,6 @@ class TargetBook:
 
 
 def _offers(targets: tuple[Target, ...], names: Names) -> list[Offer]:
+    if not targets:
+        return []
     return [Offer(target, target.priority, target.weight, target.endpoints(names)) for target in targets]
