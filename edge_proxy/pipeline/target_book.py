@@ -113,6 +113,7 @@ class TargetBook:
         "_fixed",
         "_giving_feedback",
         "_names",
+        "_offered",
         "_snapshot",
         "_trunks",
         "_wanted",
@@ -131,6 +132,8 @@ class TargetBook:
         self._snapshot: Snapshot | None = None
         self._trunks: list[list[Offer]] = []
         self._customers: list[list[Offer]] = []
+        self._offered: list[tuple[Side, list[Offer]]] = []
+        """Those of them that have any: most customers may have none."""
         self._giving_feedback: frozenset[Address] = frozenset()
         self._fixed: dict[int, tuple[list[Hop], list[Hop]] | None] = {}
         """Each call's hops while all is well, by customer: without and with renaming. None: weights decide. Worked out
@@ -143,11 +146,12 @@ class TargetBook:
         if snapshot is None:
             return
         self._trunks = [_offers(group, names) for group in snapshot.trunk_targets]
-        self._customers = [_offers(group, names) for group in snapshot.customer_targets]
+        self._customers = [_offers(group, names) if group else [] for group in snapshot.customer_targets]
+        self._offered = [(Side.CARRIERS, offers) for offers in self._trunks if offers]
+        self._offered += [(Side.CUSTOMERS, offers) for offers in self._customers if offers]
         self._fixed = {}
         thresholds: dict[Address, Thresholds] = {}
-        groups = [offers for offers in (*self._trunks, *self._customers) if offers]  # few customers may have any
-        for offers in groups:
+        for _, offers in self._offered:
             for offer in offers:
                 probe = offer.target.probe
                 kept = Thresholds() if probe is None else Thresholds(probe.down_after, probe.up_after, None)
@@ -157,7 +161,7 @@ class TargetBook:
         self.health.watch(thresholds)
         self._giving_feedback = frozenset(
             endpoint.address
-            for offers in groups
+            for _, offers in self._offered
             for offer in offers
             if offer.target.controls_overload
             for endpoint in offer.endpoints
@@ -173,17 +177,16 @@ class TargetBook:
 
     def addresses(self) -> Iterator[tuple[Side, Address]]:
         """Every address that a call can go to."""
-        for side, groups in ((Side.CUSTOMERS, self._customers), (Side.CARRIERS, self._trunks)):
-            for offers in groups:
-                for offer in offers:
-                    for endpoint in offer.endpoints:
-                        yield side, endpoint.address
+        for side, offers in self._offered:
+            for offer in offers:
+                for endpoint in offer.endpoints:
+                    yield side, endpoint.address
 
     def probed(self) -> dict[tuple[Listener, Address], tuple[Probe, str]]:
         """Who is to be probed: through which listener, where, how, and the URI that the probe names."""
         found: dict[tuple[Listener, Address], tuple[Probe, str]] = {}
-        for side, groups in ((Side.CARRIERS, self._trunks), (Side.CUSTOMERS, self._customers)):
-            for offer in (offer for offers in groups for offer in offers):
+        for side, offers in self._offered:
+            for offer in offers:
                 if offer.target.probe is None:
                     continue
                 for endpoint in offer.endpoints:
@@ -315,6 +318,4 @@ class TargetBook:
 
 
 def _offers(targets: tuple[Target, ...], names: Names) -> list[Offer]:
-    if not targets:
-        return []
     return [Offer(target, target.priority, target.weight, target.endpoints(names)) for target in targets]
