@@ -124,10 +124,11 @@ class Pipeline:
     def _use_targets(self, snapshot: Snapshot | None, names: Names | None) -> None:
         self.targets.use(snapshot, names)
         self.prober.use(self.targets.probed())
-        addresses = list(self.targets.addresses())
-        self.scanners.use_targets(frozenset([address.host for _, address in addresses]))
+        hosts = frozenset([address.host for address in self.targets.addresses()])
+        self.scanners.use_targets(hosts)
         # The AS of a target has its own series from the start.
-        self.ledger.reserve(sorted({self._peers.find(address.host, side).origin.asn for side, address in addresses}))
+        table = self.snapshot.asn_table
+        self.ledger.reserve(sorted({table.asn_of(host) for host in hosts}))
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
         """Take in one datagram. Whatever it holds, it is counted once and never raises."""

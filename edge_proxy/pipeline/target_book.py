@@ -175,12 +175,12 @@ class TargetBook:
         wanted, self._wanted = self._wanted, set()
         return wanted
 
-    def addresses(self) -> Iterator[tuple[Side, Address]]:
+    def addresses(self) -> Iterator[Address]:
         """Every address that a call can go to."""
-        for side, offers in self._offered:
+        for _, offers in self._offered:
             for offer in offers:
                 for endpoint in offer.endpoints:
-                    yield side, endpoint.address
+                    yield endpoint.address
 
     def probed(self) -> dict[tuple[Listener, Address], tuple[Probe, str]]:
         """Who is to be probed: through which listener, where, how, and the URI that the probe names."""
