@@ -109,9 +109,11 @@ def asserted_claims(message: Message, plan: DialPlan | None, beside: Claim) -> C
     routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
     """
     line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
-    if line.startswith(_ASSERTED_BEGINS) and message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1:
+    is_alone = line.startswith(_ASSERTED_BEGINS) and message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1
+    # The end is asked for first: compiled, a slice that would end before it begins raises.
+    if is_alone and line.endswith(b">"):
         uri = recall_uri(line[_ASSERTED_CHARS:-1])
-        if uri is not None and uri is beside.uri and uri.host and line.endswith(b">"):
+        if uri is not None and uri is beside.uri and uri.host:
             return Claims((Claim("P-Asserted-Identity", beside.text, uri, beside.reading),), False)
     claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan, beside)
     for one in claims.read:

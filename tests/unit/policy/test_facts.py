@@ -45,6 +45,7 @@ def test_every_asserted_value_is_read() -> None:
         f"<sip:{OWNED}@x> <sip:{FOREIGN}@x>",
         f"<sip:{OWNED}@x>, <sip:{FOREIGN}@x",
         "<nonsense>",
+        "<",
         "",
         ",",
     ],
