@@ -40,6 +40,7 @@ from edge_proxy.sip.headers import forget_senders
 from edge_proxy.sip.uri import forget_uris
 from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
+from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.logs import BurstLimit, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import HandOverCollector
@@ -178,6 +179,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         telemetry: TelemetryServer | None = None
         control: Control | None = None
+        sink.start()
         try:
             self._journal.open()
             self._bind()
@@ -245,6 +247,7 @@ class Worker:
             for port, _ in self._ports:
                 port.close()
             self._journal.close()
+            sink.stop()
 
     def _join(
         self, place: Place, pipeline: Pipeline, driver: Driver, secret: bytes, registry: CollectorRegistry

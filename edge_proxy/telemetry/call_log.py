@@ -5,7 +5,6 @@ Text that came from a peer is cut, and its control characters are escaped by the
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from edge_proxy.pipeline.records import Attempt, Ending, show_id
 from edge_proxy.policy.verdict import Outcome
+from edge_proxy.telemetry.log_sink import sink
 
 _PEER_TEXT_MAX: Final = 128
 
@@ -95,13 +95,7 @@ def _write(event: str, fields: dict[str, object]) -> None:
     fields["event"] = event
     fields["level"] = "info"
     fields["timestamp"] = clock.now()
-    line = serialize(fields) + b"\n"
-    stream = sys.stderr.buffer
-    try:
-        stream.write(line)
-        stream.flush()
-    except OSError:
-        return  # a log that nobody takes any more stops no call
+    sink.write(serialize(fields) + b"\n")
 
 
 def _attempt_fields(attempt: Attempt) -> dict[str, object]:

@@ -6,14 +6,14 @@ let through a few times a second and the rest is counted, so that an attacker do
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 import structlog
 from structlog.typing import EventDict
 
 from edge_proxy.telemetry.call_log import clock, serialize
+from edge_proxy.telemetry.log_sink import sink
 
 _BURST: Final = 10
 
@@ -33,7 +33,7 @@ def set_up_logs() -> None:
             structlog.processors.JSONRenderer(serializer=serialize),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", sink)),
         cache_logger_on_first_use=True,
     )
 

@@ -22,6 +22,7 @@ from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
 from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
 from edge_proxy.telemetry.equipment_metrics import equipment_families
 from edge_proxy.telemetry.limit_metrics import limit_families
+from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
@@ -158,6 +159,11 @@ class WorkerCollector(Collector):
             "edge_proxy_log_warnings_suppressed",
             "Warnings that were not written because too many of their kind came at once.",
             value=source.state.warnings_suppressed,
+        )
+        yield CounterMetricFamily(
+            "edge_proxy_log_lines_lost",
+            "Log lines that nobody took: stderr is a pipe that is not read, or a disk that stalls or is full.",
+            value=sink.lost,
         )
 
     def _messages(self) -> Iterator[Metric]:

@@ -224,6 +224,9 @@ class ProxyProcess:
         self.wait_for(lambda samples: samples.total("reloads_total") > before, "the reload", timeout_s)
 
     def log_text(self) -> str:
+        """What was logged so far: lines are gathered for 10 ms before they are written."""
+        if self.is_running:
+            time.sleep(0.1)
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def log_lines(self) -> list[dict[str, Any]]:

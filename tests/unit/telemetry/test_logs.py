@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from edge_proxy.pipeline.records import Ending
+from edge_proxy.telemetry import log_sink
 from edge_proxy.telemetry.call_log import CallLog
+from edge_proxy.telemetry.log_sink import LogSink
 from tests.kit.core_rig import CARRIER, PBX, Core, answer, invite
 
 PROGRAM = """
@@ -82,3 +85,31 @@ def test_a_log_that_nobody_takes_stops_no_call(monkeypatch: pytest.MonkeyPatch) 
     core.receive(answer(sent.data, 486), CARRIER)
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(buffer=_Gone()))
     CallLog("all").ended(next(record for record in core.records if isinstance(record, Ending)))
+
+
+def test_pipe_that_is_not_read_holds_up_nobody_and_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its thread has started: the pipe is full after 64 kB, then the queue is; what was taken comes out whole."""
+    monkeypatch.setattr(log_sink, "_MOST_LINES", 100)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream, os.fdopen(reader, "rb") as pipe:
+        monkeypatch.setattr(sys, "stderr", SimpleNamespace(fileno=stream.fileno, buffer=stream))
+        sink = LogSink()
+        sink.start()
+        lines = [b"%06d" % number + b"x" * 993 + b"\n" for number in range(2000)]
+        for line in lines:
+            assert sink.write(line) == 1000
+        assert 2000 - 300 - 66 <= sink.lost <= 2000 - 100
+        taken = 2000 - sink.lost
+        heard = b""
+        while len(heard) < taken * 1000:
+            heard += pipe.read1()
+        assert heard.splitlines(keepends=True) == lines[:taken]
+        sink.stop()
+        sink.write(b"at once\n")
+        assert pipe.readline() == b"at once\n"
+
+
+def test_last_lines_are_written_before_the_end() -> None:
+    program = "from edge_proxy.telemetry.log_sink import sink\nsink.start()\nsink.write(b'last\\n')\nsink.stop()"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert result.stderr == b"last\n"
