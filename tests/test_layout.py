@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_file_says_what_it_is(path: Path) -> None:
 def test_no_file_is_named_for_nothing(word: str) -> None:
     """A name says what a file does."""
     assert not [path for path in SOURCES if word in path.stem]
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their names alone, and would collect none of the second."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_worker_loads_no_heavy_library() -> None:

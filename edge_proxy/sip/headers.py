@@ -360,6 +360,8 @@ def parse_tag(value: bytes, header: str) -> bytes:
             and _GREATER not in tag
             and _SEMICOLON not in tag
             and _QUOTE not in tag
+            and _COMMA not in tag
+            and _LESS not in tag
             and _LESS in address
             and (_QUOTE not in address or address.count(b'"') & 1 == 0)
         ):
@@ -380,8 +382,6 @@ def _any_tag(value: bytes, header: str) -> bytes:
                 return b""
             if params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
                 raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
-            if params[:5] == b";tag=" and params.find(b";", 1) < 0:
-                return params[5:].strip(b" \t")
             return find_param(params, b"tag") or b""
     return find_param(parse_name_addr(value, header).params, b"tag") or b""
 
