@@ -29,7 +29,20 @@ _EARLIEST_S: Final = 0.001
 _LATEST_S: Final = 5.0
 """A timer that is further away is made anew on its way there, so that it keeps nothing of the time it was made in."""
 
-DELAY_BUCKETS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+DELAY_BUCKETS_S: Final[tuple[float, ...]] = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.1,
+    0.5,
+)
+"""Of no fixed length to the compiler, which gets the length of a constant tuple of floats wrong."""
 
 
 class DelayHistogram:
