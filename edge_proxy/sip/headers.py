@@ -61,6 +61,8 @@ def split_list(value: bytes) -> list[bytes]:
     """The pieces of a comma-separated header value, trimmed; commas in quotes or angle brackets do not split."""
     if _COMMA not in value:
         return [value.strip(b" \t")]
+    if _LESS not in value and _QUOTE not in value and _GREATER not in value:
+        return [piece.strip(b" \t") for piece in value.split(b",")]
     pieces: list[bytes] = []
     position = 0
     while True:

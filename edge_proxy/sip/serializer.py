@@ -75,16 +75,17 @@ def stamp_top_via(message: Message, source: Address) -> None:
     if via is None or index < 0:
         return
     line = message.lines[index]
-    if (
-        via.rport == b""
-        and via.received is None
-        and len(line) == len(_BEFORE_VIA) + via.sent.length + len(_BRANCH) + len(via.branch) + len(_ASKING)
-        and line[: len(_BEFORE_VIA)] == _BEFORE_VIA
-        and line[-len(_ASKING) :] == _ASKING
-    ):
-        # Of that length it can only hold a branch, then the question: nearly all do.
-        message.lines[index] = line[: -len(_ASKING)] + b";received=%s;rport=%d" % (source.host.encode(), source.port)
-        return
+    if via.rport == b"" and via.received is None and line[: len(_BEFORE_VIA)] == _BEFORE_VIA:
+        # Nearly all ask before the branch or behind it; of the length that makes, the line can hold nothing else.
+        known = len(_BEFORE_VIA) + via.sent.length
+        if len(line) == known + len(_BRANCH) + len(via.branch) + len(_ASKING):
+            answer = b";received=%s;rport=%d" % (source.host.encode(), source.port)
+            if line[-len(_ASKING) :] == _ASKING:
+                message.lines[index] = line[: -len(_ASKING)] + answer
+                return
+            if via.branch and line[known : known + len(_ASKING)] == _ASKING:
+                message.lines[index] = line[:known] + line[known + len(_ASKING) :] + answer
+                return
     top = first_of_list(line_value(line))
     stamped = stamp_via(top, via, source)
     if stamped is not top:

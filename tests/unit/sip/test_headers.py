@@ -355,6 +355,14 @@ def test_first_of_a_list_is_the_first_of_its_pieces(value: bytes) -> None:
     assert headers.first_of_list(value) == split_list(value)[0]
 
 
+@given(
+    st.lists(st.sampled_from([b",", b" ", b"\t", b"a", b"SIP/2.0/UDP h;branch=z", b";x=1"]), max_size=8).map(b"".join)
+)
+def test_pieces_of_a_plain_list_are_those_beside_one_in_brackets(value: bytes) -> None:
+    """Without quotes and brackets a list is split at every comma; a piece with some has it read the long way."""
+    assert split_list(value) == split_list(value + b",<,>")[:-1]
+
+
 def outcome(read: Callable[[], object]) -> object:
     """What it returns, or the error that it raises."""
     try:

@@ -89,6 +89,8 @@ def test_first_value_of_a_list_is_replaced_and_the_rest_stays() -> None:
     [
         (b"Via: SIP/2.0/UDP h:5080;branch=b;rport", b"Via: SIP/2.0/UDP h:5080;branch=b;received=192.0.2.7;rport=9"),
         (b"Via: SIP/2.0/UDP h;rport;branch=b", b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
+        (b"v:SIP/2.0/UDP h;rport;branch=b", b"v: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
+        (b"Via: SIP/2.0/UDP h;rport;rport;a;branch=", b"Via: SIP/2.0/UDP h;a;branch=;received=192.0.2.7;rport=9"),
         (b"v:SIP/2.0/UDP h;branch=b;rport", b"v: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
         (b"Via: SIP/2.0/UDP h;branch=b;x;rport", b"Via: SIP/2.0/UDP h;branch=b;x;received=192.0.2.7;rport=9"),
         (b"Via: SIP/2.0/UDP h;rport;branch=b;rport", b"Via: SIP/2.0/UDP h;branch=b;received=192.0.2.7;rport=9"),
