@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +38,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from edge_proxy.inventory.rights import InventoryError
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
     from sqlalchemy.pool import ConnectionPoolEntry
 
 SCHEMA: Final = "1"
@@ -44,6 +46,8 @@ SCHEMA: Final = "1"
 
 _BUSY_TIMEOUT_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 10
+_FIRST_OPENING_S: Final = 5.0
+_PAUSE_S: Final = 0.02
 _CACHE_KIB: Final = 65_536
 _CREATION_LOCK: Final = 0x65_64_67_65  # any number that nobody else in the database uses
 
@@ -180,6 +184,24 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # The driver would begin transactions by itself, late and for some statements only: the engine says BEGIN instead.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # whoever compiles reads on while an import writes
+    _use_write_ahead_log(cursor)
     cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     cursor.close()
+
+
+def _use_write_ahead_log(cursor: DBAPICursor) -> None:
+    """Whoever compiles reads on while an import writes.
+
+    The first to open a file changes it; a second one that comes in the middle is told at once that it is locked,
+    whatever the driver's patience. This is its patience.
+    """
+    until = time.monotonic() + _FIRST_OPENING_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
