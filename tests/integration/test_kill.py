@@ -14,7 +14,7 @@ import pytest
 
 from edge_proxy.evidence.verify import verify
 from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST, ProxyProcess
-from tests.kit.sipp import Sipp, SippMessage
+from tests.kit.sipp import Sipp, calls_heard
 
 pytestmark = pytest.mark.sipp
 
@@ -22,18 +22,6 @@ CALLS = 500
 CALLS_PER_S = 200
 KILL_AFTER_CALLS = 200
 GIVE_UP_MS = 6000
-
-
-def calls_with(messages: list[SippMessage], start: str, method: str, before_s: float = float("inf")) -> set[str]:
-    """Call-IDs of received messages that begin so and are about this method."""
-    return {
-        message.call_id
-        for message in messages
-        if not message.is_sent
-        and message.start_line.startswith(start)
-        and message.method == method
-        and message.at_s < before_s
-    }
 
 
 def _ends(call_id: str, ids_by_call: dict[str, set[str]], ends: Counter[str]) -> list[int]:
@@ -74,14 +62,14 @@ def test_killed_proxy_forgets_no_attempt_and_ends_its_calls_after_a_restart(tmp_
             if line["kind"] == "attempt":
                 ids_by_call.setdefault(line["call_id"], set()).add(line["id"])
 
-        forwarded = calls_with(heard_by_callee, "INVITE ", "INVITE")
+        forwarded = calls_heard(heard_by_callee, "INVITE ", "INVITE")
         heard = {message.call_id for message in heard_by_caller if not message.is_sent}
         assert len(forwarded) >= KILL_AFTER_CALLS
         assert (forwarded | heard) - set(ids_by_call) == set()
 
-        up = calls_with(heard_by_caller, "SIP/2.0 200", "INVITE", before_s=killed_at_s)
+        up = calls_heard(heard_by_caller, "SIP/2.0 200", "INVITE", before_s=killed_at_s)
         assert len(up) > KILL_AFTER_CALLS // 2
-        hung_up = calls_with(heard_by_caller, "SIP/2.0 200", "BYE")
+        hung_up = calls_heard(heard_by_caller, "SIP/2.0 200", "BYE")
         assert up - hung_up == set()
         ends = Counter(line["id"] for line in lines if line["kind"] == "end")
         wrong = {call_id: sorted(ids_by_call[call_id]) for call_id in up if _ends(call_id, ids_by_call, ends) != [1]}

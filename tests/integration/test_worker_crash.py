@@ -17,7 +17,7 @@ from edge_proxy import ENGINE
 from edge_proxy.evidence.verify import verify
 from edge_proxy.pipeline.steering import owner_of
 from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST, ProxyProcess, Site
-from tests.kit.sipp import Sipp, SippMessage
+from tests.kit.sipp import Sipp, calls_heard
 
 pytestmark = pytest.mark.sipp
 
@@ -30,18 +30,6 @@ BUSY_REPLACED_WITHIN_S: Final = 5.0
 SECONDS: Final = 9
 KILLED_AFTER_S: Final = 4
 HOLD_MS: Final = 2500
-
-
-def heard(messages: list[SippMessage], start: str, method: str, before_s: float = float("inf")) -> set[str]:
-    """Whose calls got such a message, by then."""
-    return {
-        message.call_id
-        for message in messages
-        if not message.is_sent
-        and message.start_line.startswith(start)
-        and message.method == method
-        and message.at_s < before_s
-    }
 
 
 def status_of_ready(proxy: ProxyProcess) -> int:
@@ -107,17 +95,17 @@ def test_killed_worker_is_replaced_and_nobody_else_notices(tmp_path: Path) -> No
 
     call_ids = {message.call_id for message in by_caller}
     assert len(call_ids) == calls
-    completed = heard(by_caller, "SIP/2.0 200", "BYE")
+    completed = calls_heard(by_caller, "SIP/2.0 200", "BYE")
     of_other = {call_id for call_id in call_ids if owner_of(call_id.encode(), WORKERS) == 0}
     assert calls * 0.4 < len(of_other) < calls * 0.6
     assert of_other - completed == set()
-    up = heard(by_caller, "SIP/2.0 200", "INVITE", before_s=killed_at_s) - of_other
-    up -= heard(by_caller, "SIP/2.0 200", "BYE", before_s=killed_at_s)
+    up = calls_heard(by_caller, "SIP/2.0 200", "INVITE", before_s=killed_at_s) - of_other
+    up -= calls_heard(by_caller, "SIP/2.0 200", "BYE", before_s=killed_at_s)
     assert len(up) > rate
     assert up - completed == set()
 
     attempts = {line["id"]: line["call_id"] for line in lines if line["kind"] == "attempt"}
-    known = heard(by_callee, "INVITE ", "INVITE") | {m.call_id for m in by_caller if not m.is_sent}
+    known = calls_heard(by_callee, "INVITE ", "INVITE") | {m.call_id for m in by_caller if not m.is_sent}
     assert known - set(attempts.values()) == set()
     ends = Counter(line["id"] for line in lines if line["kind"] == "end")
     assert set(ends) <= set(attempts)

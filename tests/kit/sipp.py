@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -267,3 +267,15 @@ def _steps(row: Mapping[str, str]) -> tuple[Step, ...]:
         for _, (name, counts) in sorted(found.items())
         if "Sent" in counts or "Recv" in counts
     )
+
+
+def calls_heard(messages: Iterable[SippMessage], start: str, method: str, before_s: float = float("inf")) -> set[str]:
+    """Call-IDs of the received messages that begin so and are about this method, by then."""
+    return {
+        message.call_id
+        for message in messages
+        if not message.is_sent
+        and message.start_line.startswith(start)
+        and message.method == method
+        and message.at_s < before_s
+    }
