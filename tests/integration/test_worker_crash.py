@@ -58,7 +58,7 @@ def test_killed_worker_is_replaced_and_nobody_else_notices(tmp_path: Path) -> No
         Sipp(tmp_path, "uas", local=(CARRIER_HOST, site.carrier_port), calls=calls, traces=True, hold_ms=32_000) as uas,
         Sipp(
             tmp_path,
-            "uac_strict",
+            "uac",
             local=(ACME_HOST, site.acme_port),
             remote=(PROXY_HOST, site.customers_port),
             calls=calls,
