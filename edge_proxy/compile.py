@@ -46,6 +46,7 @@ from edge_proxy.policy.rules import Rulebook
 from edge_proxy.policy.verdict import Reason
 from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
 from edge_proxy.policy.wildcard import Wildcard
+from edge_proxy.routing.destinations import TRUNKS, Destinations
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps, parse_prefix
@@ -115,6 +116,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         ip_origin=ip_origin,
     )
     shared = _shared_sources(settings)
+    destinations = _destinations(customer_targets, trunk_targets)
     return Snapshot(
         version=digest.hexdigest()[:_HASH_CHARS],
         rulebook=rulebook,
@@ -131,11 +133,13 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         ),
         customer_targets=customer_targets,
         trunk_targets=trunk_targets,
+        destinations=destinations,
         customer_sources=_source_map([] if customer.match else customer.prefixes for customer in settings.customers),
         shared_sources=shared[0],
         shared_groups=shared[1],
         trunk_sources=_source_map(trunk.prefixes for trunk in settings.trunks),
         asn_table=asn_table,
+        target_asns=frozenset([asn_table.asn_of(host) for host in destinations.hosts]),
         limits=settings.sip.limits,
         refuses_without_evidence=settings.evidence.when_full == "refuse",
         next_change_at=min((at for at in (owned.next_change_at, lists.next_change_at) if at is not None), default=None),
@@ -285,6 +289,20 @@ def _targets(
             )
         )
     return tuple(compiled)
+
+
+def _destinations(
+    customer_targets: tuple[tuple[Target, ...], ...], trunk_targets: tuple[tuple[Target, ...], ...]
+) -> Destinations:
+    """The trunks' first: where a customer's target has the same address, it is probed as the trunk says."""
+    destinations = Destinations()
+    for group in trunk_targets:
+        for target in group:
+            destinations.add(Side.CARRIERS, TRUNKS, target)
+    for ordinal, group in enumerate(customer_targets):
+        for target in group:
+            destinations.add(Side.CUSTOMERS, ordinal, target)
+    return destinations
 
 
 def _check_main_numbers(settings: Settings, ownership: OwnershipIndex, errors: list[ConfigError]) -> None:

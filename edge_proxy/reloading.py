@@ -88,11 +88,18 @@ def without_customers(settings: Settings) -> Settings:
     return slim
 
 
-def let_go_of(box: list[Snapshot], pace: Pace) -> None:
-    """Empty the box of a snapshot that serves no more; whoever is still in use somewhere stays there."""
+def let_go_of(box: list[Snapshot], remembered: list[object], pace: Pace) -> None:
+    """Empty the box of a snapshot that serves no more, and the tables of what was remembered of it; whoever is still
+    in use somewhere stays there."""
+    for table in remembered:
+        if isinstance(table, dict):
+            while table:
+                table.popitem()
+                pace.step()
     snapshot = box.pop()
     parts: list[object] = [*snapshot.customers, *snapshot.customer_targets, *snapshot.shared_groups]
     parts += snapshot.tls_identities
+    parts += snapshot.destinations.probed.items()
     if snapshot.realm is not None:
         parts += snapshot.realm.users.values()
     del snapshot

@@ -386,13 +386,14 @@ class Worker:
 
     async def _swap(self, settings: Settings, snapshot: Snapshot) -> None:
         replaced = [self.pipeline.snapshot]
+        remembered: list[object] = []
         before = replaced[0].version
         await self._find_targets(snapshot, *replaced)
         if self._driver is not None:
-            self._driver.use_snapshot(snapshot)
+            remembered = self._driver.use_snapshot(snapshot)
         if self._shared is not None:
             self._shared.hold_customers(snapshot.customers, self.pipeline.calls)
-        self.names.follow(snapshot.target_names)
+        self.names.follow(snapshot.destinations.names)
         self.settings, self._snapshot = settings, snapshot
         self._call_log = CallLog(settings.telemetry.call_log)
         self.state.reloads["ok"] += 1
@@ -400,7 +401,7 @@ class Worker:
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
-        await asyncio.to_thread(let_go_of, replaced, self._pace())
+        await asyncio.to_thread(let_go_of, replaced, remembered, self._pace())
 
     def _pace(self) -> Pace:
         sides = self.pipeline.counters.sides.values()
@@ -418,7 +419,7 @@ class Worker:
 
     async def _find_targets(self, *snapshots: Snapshot) -> None:
         """Look up the names of targets, and wait a moment for them, so that the first call finds its way."""
-        self.names.follow(query for snapshot in snapshots for query in snapshot.target_names)
+        self.names.follow(query for snapshot in snapshots for query in snapshot.destinations.names)
         if not await self.names.first_answers(_FIRST_NAMES_S if self._place is None else self._place.first_names_s):
             self._log.warning("DNS has not told the addresses of all targets yet")
 

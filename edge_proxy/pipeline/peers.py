@@ -37,13 +37,13 @@ class Peers:
         """Peers on TLS connections whose certificate is a customer's; filled when they send."""
         self.use_snapshot(snapshot)
 
-    def use_snapshot(self, snapshot: Snapshot) -> None:
-        """Forget who is who."""
+    def use_snapshot(self, snapshot: Snapshot) -> list[object]:
+        """Forget who is who. Returns who was, for the caller to let go of."""
         self._snapshot = snapshot
-        for peers in self._by_side.values():
-            peers.clear()
-        self._by_connection.clear()
+        old: list[object] = [*self._by_side.values(), self._by_connection]
+        self._by_side, self._by_connection = {side: {} for side in Side}, {}
         self._ledger.reserve([UNKNOWN_ASN])
+        return old
 
     def find(self, host: str, side: Side) -> Peer:
         """Who is behind this address on a listener of this side."""

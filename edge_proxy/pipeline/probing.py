@@ -16,9 +16,10 @@ from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 from edge_proxy.addr import Address, Listener, Monotonic, Transport
+from edge_proxy.routing.destinations import Probed
 from edge_proxy.routing.forward import via_line
 from edge_proxy.routing.health import TargetHealth
-from edge_proxy.routing.targets import Probe
+from edge_proxy.routing.targets import Egress
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
 from edge_proxy.sip.message import Message
@@ -48,49 +49,64 @@ class ProbeResult(StrEnum):
 class _Asked:
     """One target address that is probed. `branch` is that of the probe under way; b"" between two."""
 
-    __slots__ = ("address", "branch", "gives_up_at", "is_begun", "is_over", "listener", "probe", "sent_at", "uri")
+    __slots__ = ("address", "branch", "gives_up_at", "is_begun", "key", "listener", "sent_at")
 
-    def __init__(self, listener: Listener, address: Address, probe: Probe, uri: str) -> None:
+    def __init__(self, key: str, listener: Listener, address: Address) -> None:
+        self.key = key
         self.listener = listener
         self.address = address
-        self.probe = probe
-        self.uri = uri
         self.branch = b""
         self.sent_at = self.gives_up_at = Monotonic(0.0)
         self.is_begun = False
-        self.is_over = False
 
 
 class Prober(Generic[U]):
     """Sends probes and reads what comes back; `results` counts them."""
 
-    __slots__ = ("_asked", "_health", "_layer", "_pending", "_secret", "_serial", "_wheel", "owns", "results")
+    __slots__ = (
+        "_asked",
+        "_egress",
+        "_health",
+        "_layer",
+        "_more_probed",
+        "_pending",
+        "_probed",
+        "_secret",
+        "_serial",
+        "_wheel",
+        "owns",
+        "results",
+    )
 
-    def __init__(self, layer: TransactionLayer[U], health: TargetHealth, secret: bytes) -> None:
+    def __init__(self, layer: TransactionLayer[U], health: TargetHealth, egress: Egress, secret: bytes) -> None:
         self.results: defaultdict[ProbeResult, int] = defaultdict(int)
         self.owns: Callable[[bytes], bool] = lambda _call_id: True
         """Whether the answers to a probe with this Call-ID come to us, where several workers share an address."""
         self._layer = layer
         self._health = health
+        self._egress = egress
         self._secret = secret
         self._serial = 0
-        self._asked: dict[tuple[Listener, Address], _Asked] = {}
+        self._probed: Mapping[str, Probed] = {}
+        self._more_probed: Mapping[str, Probed] = {}
+        self._asked: dict[str, _Asked] = {}
         self._pending: dict[bytes, _Asked] = {}
         self._wheel: TimerWheel[_Asked] = TimerWheel()
 
-    def use(self, probed: Mapping[tuple[Listener, Address], tuple[Probe, str]]) -> None:
-        """Probe these from now on; those that stay keep their rhythm."""
-        asked: dict[tuple[Listener, Address], _Asked] = {}
-        for (listener, address), (probe, uri) in probed.items():
-            one = self._asked.pop((listener, address), None)
-            if one is None:
-                one = _Asked(listener, address, probe, uri)
-                self._wheel.start(0.0, one, _SEND)  # as soon as somebody says what time it is
-            one.probe, one.uri = probe, uri
-            asked[listener, address] = one
-        for one in self._asked.values():
-            one.is_over = True
-        self._asked = asked
+    def use(self, probed: Mapping[str, Probed], more: Mapping[str, Probed]) -> None:
+        """Probe these from now on, and these `more`; those that stay keep their rhythm, those that go are let go of
+        when their turn comes. Both belong to the caller, who changes neither."""
+        is_new = probed is not self._probed
+        self._probed, self._more_probed = probed, more
+        asked = self._asked
+        fresh = [key for key in more if key not in asked]
+        if is_new:
+            fresh += probed.keys() - asked.keys()
+        for key in fresh:
+            place = probed.get(key) or more[key]
+            one = _Asked(key, self._egress.towards(place.side, place.transport), place.address)
+            asked[key] = one
+            self._wheel.start(0.0, one, _SEND)  # as soon as somebody says what time it is
 
     def next_deadline(self) -> Monotonic | None:
         return self._wheel.next_deadline()
@@ -126,16 +142,22 @@ class Prober(Generic[U]):
         if event == _GIVE_UP:
             if one.branch and now >= one.gives_up_at:  # an earlier probe's timer may still be around
                 self._give_up(one, ProbeResult.TIMED_OUT, now)
-        elif one.is_over:
             return
+        place = self._place_of(one)
+        if place is None:
+            self._asked.pop(one.key, None)
         elif not one.is_begun:
             one.is_begun = True
             spread = zlib.crc32(repr(one.address).encode()) % 1000 / 1000
-            self._wheel.start(now + spread * min(_SPREAD_S, one.probe.interval_s), one, _SEND)
+            self._wheel.start(now + spread * min(_SPREAD_S, place.probe.interval_s), one, _SEND)
         else:
-            self._send(one, now)
+            self._send(one, place, now)
 
-    def _send(self, one: _Asked, now: Monotonic) -> None:
+    def _place_of(self, one: _Asked) -> Probed | None:
+        """What is now known of it; None: it is not to be probed any more."""
+        return self._probed.get(one.key) or self._more_probed.get(one.key)
+
+    def _send(self, one: _Asked, place: Probed, now: Monotonic) -> None:
         self._serial += 1
         unique = self._unique(one, now)
         while not self.owns(unique):
@@ -147,14 +169,14 @@ class Prober(Generic[U]):
         self._layer.open_client(
             branch,
             grammar.METHOD_OPTIONS,
-            _options(listener, one.uri.encode(), branch, unique),
+            _options(listener, place.uri.encode(), branch, unique),
             listener.slot,
             one.address,
             now,
             is_reliable=listener.transport is not Transport.UDP,
         )
         one.sent_at = now
-        one.gives_up_at = Monotonic(now + one.probe.timeout_s)
+        one.gives_up_at = Monotonic(now + place.probe.timeout_s)
         self._wheel.start(one.gives_up_at, one, _GIVE_UP)
 
     def _unique(self, one: _Asked, now: Monotonic) -> bytes:
@@ -171,9 +193,11 @@ class Prober(Generic[U]):
         del self._pending[one.branch]
         one.branch = b""
         self.results[result] += 1
-        health, probe = self._health, one.probe
-        if one.is_over:
+        health, place = self._health, self._place_of(one)
+        if place is None:
+            self._asked.pop(one.key, None)
             return
+        probe = place.probe
         if result is ProbeResult.GOOD:
             health.note_good(one.address)
         else:

@@ -9,6 +9,7 @@ several workers the tables are those of all (transport/shared_sources.py), so wh
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import islice
 from typing import Final
 
@@ -70,6 +71,7 @@ class Scanners:
     __slots__ = (
         "_limits",
         "_lock",
+        "_more_targets",
         "_own",
         "_plan",
         "_seen",
@@ -89,7 +91,8 @@ class Scanners:
         self._seen: SourceTable = Sources(most)
         self.ignored: SourceTable = Sources(most)
         self._vouched: SourceTable = Sources(most)
-        self._targets: frozenset[str] = frozenset()
+        self._targets: Set[str] = frozenset()
+        self._more_targets: Set[str] = frozenset()
         self.found = 0
         """Times that a source began to be ignored."""
         self.use_snapshot(snapshot)
@@ -116,16 +119,19 @@ class Scanners:
                 for entry in table.entries():
                     self._remove(table, source_of(entry.host))
             return
-        for entry in self.ignored.entries():
-            if self._is_exempt(entry.host):
-                self._remove(self.ignored, source_of(entry.host))
+        self._forgive()
 
-    def use_targets(self, hosts: frozenset[str]) -> None:
+    def use_targets(self, hosts: Set[str], more: Set[str] = frozenset()) -> None:
         """Where calls are sent to: nobody there is a scanner either."""
-        self._targets = hosts
+        self._targets, self._more_targets = hosts, more
+        self._forgive()
+
+    def _forgive(self) -> None:
+        """Ignore nobody who must never be."""
         if len(self.ignored):
-            for host in hosts:
-                self._remove(self.ignored, source_of(host))
+            for entry in self.ignored.entries():
+                if self._is_exempt(entry.host):
+                    self._remove(self.ignored, source_of(entry.host))
 
     def ignores(self, host: str, data: bytes, now: Monotonic) -> bool:
         """Whether a datagram of this stranger is to be dropped unread."""
@@ -204,6 +210,7 @@ class Scanners:
         return (
             (self._limits is not None and self._limits.never.find(host) >= 0)
             or host in self._targets
+            or host in self._more_targets
             or snapshot.customer_sources.find(host) >= 0
             or snapshot.trunk_sources.find(host) >= 0
             or (snapshot.shared_sources is not None and snapshot.shared_sources.find(host) >= 0)

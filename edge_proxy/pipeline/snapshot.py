@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from edge_proxy.addr import Side, Wall
+from edge_proxy.addr import Asn, Side, Wall
 from edge_proxy.policy.access import Proof
 from edge_proxy.policy.call_limits import ScannerLimits
 from edge_proxy.policy.digest import Realm
 from edge_proxy.policy.parties import Customer, Origin, Trunk
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.names import NameQuery
+from edge_proxy.routing.destinations import Destinations
 from edge_proxy.routing.targets import Target
 from edge_proxy.sip.limits import Limits
 from edge_proxy.traffic.address_ranges import RangeMap
@@ -30,9 +30,13 @@ class Snapshot:
     trunks: tuple[Trunk, ...]
     customer_targets: tuple[tuple[Target, ...], ...]
     trunk_targets: tuple[tuple[Target, ...], ...]
+    destinations: Destinations
+    """All of them once more, by address."""
     customer_sources: RangeMap
     trunk_sources: RangeMap
     asn_table: AsnTable
+    target_asns: frozenset[Asn]
+    """Where the targets are that are given by address."""
     limits: Limits
     refuses_without_evidence: bool = False
     """When the evidence buffer is full: True refuses new calls, False lets them pass unrecorded (and counted)."""
@@ -58,12 +62,6 @@ class Snapshot:
     @property
     def customers(self) -> tuple[Customer, ...]:
         return self.rulebook.customers
-
-    @property
-    def target_names(self) -> set[NameQuery]:
-        """The names that targets are given by."""
-        groups = (*self.customer_targets, *self.trunk_targets)
-        return {target.query for group in groups for target in group if target.query is not None}
 
     def origin_of(self, host: str, side: Side) -> Origin:
         """Who sends from this address to a listener of this side."""

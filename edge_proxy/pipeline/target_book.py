@@ -10,23 +10,20 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
-from typing import Final
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.routing.health import TargetHealth, Thresholds
+from edge_proxy.routing.destinations import NO_DESTINATIONS, TRUNKS
+from edge_proxy.routing.health import TargetHealth
 from edge_proxy.routing.names import NO_NAMES, NameQuery, Names
 from edge_proxy.routing.reductions import TargetReductions
 from edge_proxy.routing.selection import Offer, Place, choose, fixed_places, in_order
-from edge_proxy.routing.targets import Egress, Probe, Target, name_query, numeric_address, transport_of
+from edge_proxy.routing.targets import Egress, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import split_list
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.overload import read_feedback
 from edge_proxy.sip.uri import Uri
-
-_TRUNKS: Final = -1
-"""In place of a customer's ordinal: the trunks, which serve them all."""
 
 
 class Hop:
@@ -111,62 +108,55 @@ class TargetBook:
         "_customers",
         "_egress",
         "_fixed",
-        "_giving_feedback",
         "_names",
-        "_offered",
         "_snapshot",
         "_trunks",
         "_wanted",
         "health",
+        "named",
         "reductions",
         "results",
     )
 
-    def __init__(self, egress: Egress) -> None:
+    def __init__(self, egress: Egress, snapshot: Snapshot) -> None:
         self.health = TargetHealth()
         self.reductions = TargetReductions()
         self.results: defaultdict[tuple[str, str, HopResult], int] = defaultdict(int)
         self._wanted: set[NameQuery] = set()
         self._egress = egress
         self._names = NO_NAMES
-        self._snapshot: Snapshot | None = None
+        self._snapshot = snapshot
+        self.named = NO_DESTINATIONS
+        """The targets that are given by name, where they are now."""
         self._trunks: list[list[Offer]] = []
-        self._customers: list[list[Offer]] = []
-        self._offered: list[tuple[Side, list[Offer]]] = []
-        """Those of them that have any: most customers may have none."""
-        self._giving_feedback: frozenset[Address] = frozenset()
+        self._customers: dict[int, list[Offer]] = {}
         self._fixed: dict[int, tuple[list[Hop], list[Hop]] | None] = {}
-        """Each call's hops while all is well, by customer: without and with renaming. None: weights decide. Worked out
-        with the first call, so that a reload of many customers takes no longer than it must."""
+        """Each call's hops while all is well, by customer: without and with renaming. None: weights decide. Like what
+        customers offer, worked out with the first call, so that a reload takes no longer with many of them."""
+        self.use_snapshot(snapshot)
 
-    def use(self, snapshot: Snapshot | None = None, names: Names | None = None) -> None:
-        """Take another snapshot, other names, or both."""
-        self._snapshot = snapshot = snapshot or self._snapshot
-        self._names = names = self._names if names is None else names
-        if snapshot is None:
-            return
-        self._trunks = [_offers(group, names) for group in snapshot.trunk_targets]
-        self._customers = [_offers(group, names) if group else [] for group in snapshot.customer_targets]
-        self._offered = [(Side.CARRIERS, offers) for offers in self._trunks if offers]
-        self._offered += [(Side.CUSTOMERS, offers) for offers in self._customers if offers]
-        self._fixed = {}
-        thresholds: dict[Address, Thresholds] = {}
-        for _, offers in self._offered:
-            for offer in offers:
-                probe = offer.target.probe
-                kept = Thresholds() if probe is None else Thresholds(probe.down_after, probe.up_after, None)
-                for endpoint in offer.endpoints:
-                    if probe is not None or endpoint.address not in thresholds:
-                        thresholds[endpoint.address] = kept
-        self.health.watch(thresholds)
-        self._giving_feedback = frozenset(
-            endpoint.address
-            for _, offers in self._offered
-            for offer in offers
-            if offer.target.controls_overload
-            for endpoint in offer.endpoints
-        )
-        self.reductions.keep(self._giving_feedback)
+    def use_snapshot(self, snapshot: Snapshot) -> list[object]:
+        """Take another snapshot. Returns what was worked out from the old one, for the caller to let go of."""
+        self._snapshot = snapshot
+        old: list[object] = [self._customers, self._fixed]
+        self._customers, self._fixed = {}, {}
+        self._place_named()
+        return old
+
+    def use_names(self, names: Names) -> None:
+        """Take other names."""
+        self._names = names
+        for _, owner, _ in self._snapshot.destinations.named:
+            self._customers.pop(owner, None)
+            self._fixed.pop(owner, None)
+        self._place_named()
+
+    def _place_named(self) -> None:
+        snapshot, fixed = self._snapshot, self._snapshot.destinations
+        self.named = named = fixed.placed(self._names)
+        self._trunks = [_offers(group, self._names) for group in snapshot.trunk_targets]
+        self.health.watch(fixed.thresholds, named.thresholds)
+        self.reductions.keep(fixed.giving_feedback, named.giving_feedback)
 
     def take_wanted(self) -> Collection[NameQuery]:
         """The names that requests needed since this was last asked."""
@@ -174,25 +164,6 @@ class TargetBook:
             return ()
         wanted, self._wanted = self._wanted, set()
         return wanted
-
-    def addresses(self) -> Iterator[Address]:
-        """Every address that a call can go to."""
-        for _, offers in self._offered:
-            for offer in offers:
-                for endpoint in offer.endpoints:
-                    yield endpoint.address
-
-    def probed(self) -> dict[tuple[Listener, Address], tuple[Probe, str]]:
-        """Who is to be probed: through which listener, where, how, and the URI that the probe names."""
-        found: dict[tuple[Listener, Address], tuple[Probe, str]] = {}
-        for side, offers in self._offered:
-            for offer in offers:
-                if offer.target.probe is None:
-                    continue
-                for endpoint in offer.endpoints:
-                    listener = self._egress.towards(side, endpoint.transport)
-                    found.setdefault((listener, endpoint.address), (offer.target.probe, offer.target.uri))
-        return found
 
     def states(self) -> Iterator[TargetState]:
         """Each trunk's targets; one is up while any of its addresses is not known to be down."""
@@ -217,7 +188,7 @@ class TargetBook:
         The list may be shared between calls: copy it before taking anything out.
         Without hops, the number says for how many seconds every target asked to be left alone (0: there is none).
         """
-        key = _TRUNKS if towards is Side.CARRIERS else callee
+        key = TRUNKS if towards is Side.CARRIERS else callee
         if key is None:
             return [], 0.0
         health = self.health
@@ -242,13 +213,18 @@ class TargetBook:
         places = fixed_places(self._groups(key))
         found: tuple[list[Hop], list[Hop]] | None = None
         if places is not None:
-            side = Side.CARRIERS if key == _TRUNKS else Side.CUSTOMERS
+            side = Side.CARRIERS if key == TRUNKS else Side.CUSTOMERS
             found = self._hops(places, side, renames_uri=False), self._hops(places, side, renames_uri=True)
         self._fixed[key] = found
         return found
 
     def _groups(self, key: int) -> list[list[Offer]]:
-        return self._trunks if key == _TRUNKS else [self._customers[key]]
+        if key == TRUNKS:
+            return self._trunks
+        offers = self._customers.get(key)
+        if offers is None:
+            offers = self._customers[key] = _offers(self._snapshot.customer_targets[key], self._names)
+        return [offers]
 
     def _hops(self, places: Sequence[Place], towards: Side, *, renames_uri: bool) -> list[Hop]:
         egress = self._egress
@@ -292,14 +268,17 @@ class TargetBook:
 
     def _dialog_hop(self, towards: Side, transport: Transport, address: Address) -> Hop:
         listener = self._egress.towards(towards, transport)
-        return Hop(listener, address, gives_feedback=address in self._giving_feedback)
+        return Hop(listener, address, gives_feedback=self._gives_feedback(address))
 
     def heed(self, address: Address, response: Message, now: Monotonic) -> None:
         """What a response from `address`, which was asked for it, says of its load in our Via (RFC 7339 §5.4)."""
         via = response.value(grammar.VIA)
         feedback = None if via is None else read_feedback(split_list(via)[0])
-        if feedback is not None and address in self._giving_feedback:
+        if feedback is not None and self._gives_feedback(address):
             self.reductions.note(address, feedback, now)
+
+    def _gives_feedback(self, address: Address) -> bool:
+        return address in self._snapshot.destinations.giving_feedback or address in self.named.giving_feedback
 
     def observe(self, hop: Hop, result: HopResult, now: Monotonic, retry_after_s: float = 0.0) -> None:
         """What came of a request to `hop`."""

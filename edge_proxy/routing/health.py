@@ -51,16 +51,21 @@ class _Record:
 class TargetHealth:
     """The standing of every watched address. An address without trouble costs one look-up that finds nothing."""
 
-    __slots__ = ("_records", "_thresholds")
+    __slots__ = ("_more_thresholds", "_records", "_thresholds")
 
     def __init__(self) -> None:
-        self._thresholds: dict[Address, Thresholds] = {}
+        self._thresholds: Mapping[Address, Thresholds] = {}
+        self._more_thresholds: Mapping[Address, Thresholds] = {}
         self._records: dict[Address, _Record] = {}
 
-    def watch(self, thresholds: Mapping[Address, Thresholds]) -> None:
-        """Watch these addresses from now on; what is known of those that stay is kept."""
-        self._thresholds = dict(thresholds)
-        self._records = {address: record for address, record in self._records.items() if address in thresholds}
+    def watch(self, thresholds: Mapping[Address, Thresholds], more: Mapping[Address, Thresholds] | None = None) -> None:
+        """Watch these addresses from now on, and these `more` in their own way; what is known of those that stay is
+        kept. Both belong to the caller, who changes neither: this costs the same however many they are.
+        """
+        self._thresholds = thresholds
+        self._more_thresholds = more or {}
+        for address in [address for address in self._records if self._thresholds_of(address) is None]:
+            del self._records[address]
 
     @property
     def is_quiet(self) -> bool:
@@ -74,14 +79,15 @@ class TargetHealth:
             return
         record.bad = 0
         record.good += 1
-        if record.down_since is not None and record.good >= self._thresholds[address].up_after:
+        thresholds = self._thresholds_of(address)
+        if record.down_since is not None and thresholds is not None and record.good >= thresholds.up_after:
             record.down_since = None
         if record.down_since is None and not record.closed_until:
             del self._records[address]
 
     def note_bad(self, address: Address, now: Monotonic) -> None:
         """It did not answer, could not be reached, or said that it cannot serve."""
-        thresholds = self._thresholds.get(address)
+        thresholds = self._thresholds_of(address)
         if thresholds is None:
             return
         record = self._records.get(address)
@@ -94,7 +100,7 @@ class TargetHealth:
 
     def close(self, address: Address, seconds: float, now: Monotonic) -> None:
         """It asked for a pause: no new requests for so long, but no longer than `MAX_RETRY_AFTER_S`."""
-        if address not in self._thresholds or seconds <= 0:
+        if seconds <= 0 or self._thresholds_of(address) is None:
             return
         record = self._records.get(address)
         if record is None:
@@ -110,7 +116,8 @@ class TargetHealth:
         record.closed_until = Monotonic(0.0)
         if record.down_since is None:
             return Standing.READY
-        retry_s = self._thresholds[address].retry_s
+        thresholds = self._thresholds_of(address)
+        retry_s = None if thresholds is None else thresholds.retry_s
         return Standing.READY if retry_s is not None and now >= record.down_since + retry_s else Standing.DOWN
 
     def is_down(self, address: Address) -> bool:
@@ -134,3 +141,7 @@ class TargetHealth:
         """How much of the pause that it asked for is left."""
         record = self._records.get(address)
         return 0.0 if record is None else max(0.0, record.closed_until - now)
+
+    def _thresholds_of(self, address: Address) -> Thresholds | None:
+        thresholds = self._thresholds.get(address)
+        return self._more_thresholds.get(address) if thresholds is None else thresholds

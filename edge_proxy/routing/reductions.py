@@ -8,6 +8,7 @@ are asked for feedback are ever remembered.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Monotonic
@@ -70,10 +71,10 @@ class TargetReductions:
         for address in [address for address, asked in self.in_force.items() if asked.until <= now]:
             del self.in_force[address]
 
-    def keep(self, addresses: frozenset[Address]) -> None:
+    def keep(self, addresses: Set[Address], more: Set[Address] = frozenset()) -> None:
         """Only these are asked from now on."""
         for kept in (self.in_force, self._sequences):
-            for address in [address for address in kept if address not in addresses]:
+            for address in [address for address in kept if address not in addresses and address not in more]:
                 del kept[address]
 
 

@@ -107,10 +107,11 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
 
-    def use_snapshot(self, snapshot: Snapshot) -> None:
-        """Decide by another snapshot, and do at once what it asks for."""
-        self.pipeline.use_snapshot(snapshot)
+    def use_snapshot(self, snapshot: Snapshot) -> list[object]:
+        """Decide by another snapshot, and do at once what it asks for. Returns what is to be let go of."""
+        old = self.pipeline.use_snapshot(snapshot)
         self._finish_turn()
+        return old
 
     def use_names(self, names: Names) -> None:
         """Send to other addresses, and do at once what they ask for."""

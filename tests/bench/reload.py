@@ -12,11 +12,13 @@ import json
 import os
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import scale
+from tests.bench.watched import Gap, read_gaps
 from tests.kit.proxy_process import (
     ACME_HOST,
     ACME_NUMBER,
@@ -33,6 +36,7 @@ from tests.kit.proxy_process import (
     PROXY_HOST,
     ProxyProcess,
     Site,
+    read_evidence,
     run_command,
 )
 from tests.kit.sip_socket import SipSocket, options
@@ -44,12 +48,14 @@ NEW_NUMBER: Final = "+13125550100"
 SMALL: Final = scale.Size("small", 100_000, 50_000, 1_000)
 
 RATE: Final = 300
+_FIRST_TARGET: Final = int(IPv4Address("10.128.0.0"))
 _NEWCOMERS: Final = 5
 """Every so many-th call is from the number that the swap brings."""
 _HOLD_MS: Final = 500
 _QUIET_S: Final = 10.0
 _PROBE_EVERY_S: Final = 0.004
 _TOLD: Final = '"event":"reload'
+_TOLD_OF_ALL: Final = '"event":"all workers reloaded'
 _PATIENCE_S: Final = 600.0
 _CALLS: Final = 1_000_000
 """More than are made: the load ends when the last reload is over."""
@@ -60,6 +66,14 @@ class Wait(NamedTuple):
 
     at: float
     took_s: float
+
+
+class Span(NamedTuple):
+    """One part of the run, and the waits that fell into it."""
+
+    begin: float
+    end: float
+    waits: list[Wait]
 
 
 class Probe(threading.Thread):
@@ -97,14 +111,19 @@ def _call_id(message: bytes) -> bytes:
     return message.split(b"Call-ID: ", 1)[1].split(b"\r\n", 1)[0]
 
 
-def reload(size: scale.Size, figures: dict[str, object], rate: int = RATE, *, is_real_time: bool = False) -> None:
+def reload(
+    size: scale.Size, figures: dict[str, object], rate: int = RATE, *, workers: int = 1, is_real_time: bool = False
+) -> None:
     """Measure, and print the table. Ends the program when a call failed or a verdict changed elsewhere."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         site = Site()
-        config = _config(directory, site, size)
+        config = _config(directory, site, size) | {"workers": workers}
         scale.write_prefixes(directory / "asn.tsv", size.prefixes)
-        with ProxyProcess(directory, site, config) as proxy:  # without numbers: it is up at once
+        watch = directory / "gaps"
+        proxy = ProxyProcess(directory, site, config)
+        proxy.command = [sys.executable, "-m", "tests.bench.watched", str(watch)]
+        with proxy:  # without numbers: it is up at once
             csv = directory / "owned.csv"
             scale.write_numbers(csv, size)
             _run(proxy, "import", csv)
@@ -113,13 +132,15 @@ def reload(size: scale.Size, figures: dict[str, object], rate: int = RATE, *, is
             if is_real_time:
                 RealTime(proxy).start()
             spans = _under_load(proxy, directory, size, rate)
-            versions, verdicts = _journal(proxy)
-    _check(versions, verdicts)
+            proxy.flushed()
+            for number in range(workers):
+                _check(*_journal(read_evidence(directory / "data", number)))
     table = Table(title=f"Reload of {size.numbers:,} numbers and {size.prefixes:,} prefixes at {rate} calls/s")
     for column in ("", "took, s", "OPTIONS", "median, ms", "p99, ms", "longest, ms"):
         table.add_column(column, justify="right")
-    for what, (took_s, waits) in spans.items():
-        ms = sorted(wait.took_s * 1000 for wait in waits)
+    for what, span in spans.items():
+        took_s = span.end - span.begin
+        ms = sorted(wait.took_s * 1000 for wait in span.waits)
         percentile = ms[int(0.99 * len(ms))]
         table.add_row(
             what, *(f"{value:,.2f}" for value in (took_s, len(ms), statistics.median(ms), percentile, ms[-1]))
@@ -131,11 +152,35 @@ def reload(size: scale.Size, figures: dict[str, object], rate: int = RATE, *, is
             "max_ms": ms[-1],
         }
     console.print(table)
+    _tell_gaps(spans, {number: read_gaps(path) for number, path in _watched(watch, workers)}, figures)
+
+
+def _watched(path: Path, workers: int) -> list[tuple[int, Path]]:
+    return [(number, path.with_name(f"{path.name}.{number}") if number else path) for number in range(workers)]
+
+
+def _tell_gaps(spans: dict[str, Span], gaps: dict[int, list[Gap]], figures: dict[str, object]) -> None:
+    """How long each worker's loop stood still, and why: see watched.py."""
+    table = Table(title="The longest between two turns of a loop, ms")
+    for column in ("", "worker", "as the clock says", "own CPU time", "waited for the machine", "without the machine"):
+        table.add_column(column, justify="right")
+    for what, span in spans.items():
+        for number, all_gaps in gaps.items():
+            found = [gap for gap in all_gaps if span.begin <= gap.at < span.end]
+            rows = [(gap.wall_ms, gap.cpu_ms, gap.queued_ms, gap.own_ms) for gap in found] or [(0.0,) * 4]
+            columns = [max(column) for column in zip(*rows, strict=True)]
+            table.add_row(what, str(number), *(f"{value:.2f}" for value in columns))
+            figures[f"reload, {what}, gaps of worker {number}"] = dict(
+                zip(("wall_ms", "cpu_ms", "queued_ms", "own_ms"), columns, strict=True)
+            )
+    console.print(table)
 
 
 def _config(directory: Path, site: Site, size: scale.Size) -> dict[str, Any]:
     ours, theirs = site.config(directory), scale.config_of(directory, size)
     ours["customers"][0]["numbers"] = [ACME_NUMBER]  # its neighbours are in the file
+    for place, customer in enumerate(theirs["customers"]):
+        customer["targets"] = [f"sip:{IPv4Address(_FIRST_TARGET + place)}:5060"]
     return ours | {"customers": ours["customers"] + theirs["customers"], "asn": theirs["asn"]}
 
 
@@ -145,10 +190,7 @@ def _run(proxy: ProxyProcess, *arguments: str | Path) -> None:
         raise SystemExit(f"numbers {arguments[0]} failed: {done.stderr}")
 
 
-def _under_load(
-    proxy: ProxyProcess, directory: Path, size: scale.Size, rate: int
-) -> dict[str, tuple[float, list[Wait]]]:
-    """How long each part took, and the waits that fell into it."""
+def _under_load(proxy: ProxyProcess, directory: Path, size: scale.Size, rate: int) -> dict[str, Span]:
     site = proxy.site
     spans: dict[str, tuple[float, float]] = {}
     with (
@@ -177,17 +219,18 @@ def _under_load(
         uas.quit_now()
     console.print(f"{owner.finish().created + new.finish().created:,} calls, none failed.")
     return {
-        what: (end - begin, [wait for wait in probe.waits if begin <= wait.at < end])
+        what: Span(begin, end, [wait for wait in probe.waits if begin <= wait.at < end])
         for what, (begin, end) in spans.items()
     }
 
 
 def _reload(proxy: ProxyProcess) -> None:
     """By the log, not by scrapes, which would cost the proxy more than the reload does."""
-    before = proxy.log_text().count(_TOLD)
+    told = _TOLD if proxy.workers == 1 else _TOLD_OF_ALL
+    before = proxy.log_text().count(told)
     os.kill(proxy.pid, signal.SIGHUP)
     deadline = time.monotonic() + _PATIENCE_S
-    while proxy.log_text().count(_TOLD) == before:
+    while proxy.log_text().count(told) == before:
         if time.monotonic() > deadline or not proxy.is_running:
             raise SystemExit(f"no reload: {proxy.log_text()[-2000:]}")
         time.sleep(0.1)
@@ -199,12 +242,13 @@ class RealTime(threading.Thread):
 
     def __init__(self, proxy: ProxyProcess) -> None:
         super().__init__(daemon=True)
-        self._tasks = Path(f"/proc/{proxy.pid}/task")
+        pids = [proxy.pid] if proxy.workers == 1 else [proxy.worker_pid(number) for number in range(proxy.workers)]
+        self._tasks = [Path(f"/proc/{pid}/task") for pid in pids]
 
     def run(self) -> None:
         known: set[int] = set()
-        while self._tasks.exists():
-            for task in {int(path.name) for path in self._tasks.iterdir()} - known:
+        while all(tasks.exists() for tasks in self._tasks):
+            for task in {int(path.name) for tasks in self._tasks for path in tasks.iterdir()} - known:
                 with suppress(ProcessLookupError):
                     os.sched_setscheduler(task, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
                 known.add(task)
@@ -232,10 +276,9 @@ def _span(spans: dict[str, tuple[float, float]], what: str) -> Iterator[None]:
     spans[what] = (begin, time.monotonic())
 
 
-def _journal(proxy: ProxyProcess) -> tuple[list[str], set[tuple[str, str, int]]]:
+def _journal(evidence: list[dict[str, Any]]) -> tuple[list[str], set[tuple[str, str, int]]]:
     """The versions that decided, in the order of the decisions; what the newcomer was told by which, and its AS."""
-    proxy.flushed()
-    lines = [line for line in proxy.evidence() if line["kind"] == "attempt"]
+    lines = [line for line in evidence if line["kind"] == "attempt"]
     versions = [version for version, _ in groupby(line["snapshot"] for line in lines)]
     new = {(line["snapshot"], line["reason"], line["asn"]) for line in lines if line.get("from_number") == NEW_NUMBER}
     return versions, new
@@ -256,11 +299,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reload", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the numbers")
     parser.add_argument("--rate", type=int, default=RATE, help="calls a second")
-    parser.add_argument("--real-time", action="store_true", help="the proxy runs before all else on a busy machine")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--real-time", action="store_true", help="it runs before all else on a busy machine (root)")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     chosen = parser.parse_args()
     figures: dict[str, object] = {}
-    reload(SMALL if chosen.quick else scale.LARGE, figures, chosen.rate, is_real_time=chosen.real_time)
+    reload(
+        SMALL if chosen.quick else scale.LARGE,
+        figures,
+        chosen.rate,
+        workers=chosen.workers,
+        is_real_time=chosen.real_time,
+    )
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -194,7 +194,7 @@ class Playbook:
         self.pipeline.receive(data, source, listener, Monotonic(self.now))
         self._collect()
 
-    def lets(self, step: Callable[[Monotonic], None]) -> None:
+    def lets(self, step: Callable[[Monotonic], object]) -> None:
         """Do something else to the core, such as telling it that a peer cannot be reached."""
         self.nothing_is_left()
         step(Monotonic(self.now))

@@ -64,11 +64,12 @@ def test_refused_reload_says_why_and_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_still_in_use_outlives_its_snapshot(tmp_path: Path) -> None:
-    """A call that is up keeps its customer; the rest goes."""
+    """A call that is up keeps its customer; the rest goes, and so does what was remembered of it."""
     box = [compile_snapshot(load_settings(written(tmp_path)))]
     kept = box[0].customers[1]
-    let_go_of(box, IDLE)
-    assert box == []
+    remembered: list[object] = [{"127.0.0.1": kept}, {}]
+    let_go_of(box, remembered, IDLE)
+    assert (box, remembered) == ([], [{}, {}])
     assert kept.id == "globex"
 
 
