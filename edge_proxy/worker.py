@@ -37,6 +37,7 @@ from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.headers import forget_senders
+from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.uri import forget_uris
 from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
@@ -345,7 +346,7 @@ class Worker:
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, let the system have what it needed."""
-        relief = MemoryRelief([forget_uris, forget_senders, self.pipeline.calls.forget_empty_slots])
+        relief = MemoryRelief([forget_uris, forget_senders, LINES.forget, self.pipeline.calls.forget_empty_slots])
         await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)

@@ -21,7 +21,7 @@ from edge_proxy.policy.discriminators import tell_apart
 from edge_proxy.policy.parties import Customer, Mode, Origin
 from edge_proxy.sip import grammar
 from edge_proxy.sip.digest import DigestAnswer, challenge_line, parse_digest_answer
-from edge_proxy.sip.message import Message, line_value
+from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri, parse_uri
 
 
@@ -63,9 +63,9 @@ class Admission:
             return None
         ours: list[DigestAnswer] = []
         indexes: list[int] = []
-        for index, kind in enumerate(message.kinds):
-            if kind == grammar.PROXY_AUTHORIZATION:
-                answer = parse_digest_answer(line_value(message.lines[index]))
+        for index, line in enumerate(message.headers):
+            if line.kind == grammar.PROXY_AUTHORIZATION:
+                answer = parse_digest_answer(line.value)
                 if answer is not None and answer.realm == realm.name.encode():
                     ours.append(answer)
                     indexes.append(index)

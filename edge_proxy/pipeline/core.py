@@ -401,7 +401,7 @@ class Pipeline:
             return Disposition.ANSWERED, Cause.UNKNOWN_DIALOG
         self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tag(key)), now)
         if invite.user is not None:
-            reasons = [line for line, kind in zip(message.lines, message.kinds, strict=True) if kind == grammar.REASON]
+            reasons = [line.raw for line in message.headers if line.kind == grammar.REASON]
             self._proxy.cancel(invite.user, reasons, now, q850_cause(message))
         return Disposition.ANSWERED, Cause.CANCEL
 

@@ -11,7 +11,7 @@ from edge_proxy.pipeline.records import Attempt, show_id
 from edge_proxy.policy.verdict import Outcome, Verdict
 from edge_proxy.routing.forward import Routed
 from edge_proxy.sip import grammar
-from edge_proxy.sip.message import Message, with_lines
+from edge_proxy.sip.message import HeaderLine, Message, with_headers
 from edge_proxy.sip.serializer import build_response, quote
 from edge_proxy.sip.uri import parse_uri
 
@@ -47,18 +47,18 @@ def with_tag(message: Message, attempt: Attempt, headers: frozenset[bytes]) -> M
     """The request without what its sender wrote into the headers that tag, and tagged if it is to be."""
     if not headers:
         return message
-    pairs = [
-        (line, kind)
-        for line, kind in zip(message.lines, message.kinds, strict=True)
-        if kind != grammar.OTHER or line[: line.find(b":")].rstrip(b" \t").lower() not in headers
+    kept = [
+        line
+        for line in message.headers
+        if line.kind != grammar.OTHER or line.raw[: line.raw.find(b":")].rstrip(b" \t").lower() not in headers
     ]
     chosen = attempt.verdict.refusal
     if attempt.verdict.outcome is Outcome.TAGGED and chosen is not None:
         tag = f"{chosen.header}: {attempt.verdict.reason};ref={show_id(attempt.evidence_id)}".encode()
-        pairs.append((tag, grammar.OTHER))
-    elif len(pairs) == len(message.lines):
+        kept.append(HeaderLine(grammar.OTHER, tag))
+    elif len(kept) == len(message.headers):
         return message
-    return with_lines(message, [line for line, _ in pairs], [kind for _, kind in pairs])
+    return with_headers(message, kept)
 
 
 def announced_route(routed: Routed, verdict: Verdict) -> Routed | None:

@@ -57,7 +57,7 @@ def ask_for_timer(request: Message, desired_s: int) -> SessionOffer:
         smallest_s = stated_s
     if request.first[grammar.SESSION_EXPIRES] < 0:
         interval_s = max(desired_s, smallest_s)
-        _append(request, grammar.SESSION_EXPIRES, b"Session-Expires: %d" % interval_s)
+        request.add_line(grammar.SESSION_EXPIRES, b"Session-Expires: %d" % interval_s)
         return SessionOffer(interval_s, supports)
     sent_s = _seconds(request, grammar.SESSION_EXPIRES)
     if sent_s is None:
@@ -84,12 +84,13 @@ def settle_session(response: Message, offer: SessionOffer) -> int:
         return _seconds(response, grammar.SESSION_EXPIRES) or 0
     if not offer.interval_s or not offer.caller_supports:
         return 0
-    _append(response, grammar.SESSION_EXPIRES, b"Session-Expires: %d;refresher=uac" % offer.interval_s)
+    response.add_line(grammar.SESSION_EXPIRES, b"Session-Expires: %d;refresher=uac" % offer.interval_s)
     required = response.value(grammar.REQUIRE)
     if not required:
-        _append(response, grammar.REQUIRE, b"Require: timer")
+        response.add_line(grammar.REQUIRE, b"Require: timer")
     elif not _has_timer(response, grammar.REQUIRE):
-        response.lines[response.first[grammar.REQUIRE]] += b", timer"
+        index = response.first[grammar.REQUIRE]
+        response.replace_line(index, response.headers[index].raw + b", timer")
     return offer.interval_s
 
 
@@ -109,16 +110,10 @@ def _has_timer(message: Message, kind: int) -> bool:
     return False
 
 
-def _append(message: Message, kind: int, line: bytes) -> None:
-    message.first[kind] = len(message.lines)
-    message.lines.append(line)
-    message.kinds.append(kind)
-
-
 def _set_number(message: Message, kind: int, line: bytes, number: int) -> None:
     """Change the number of a header and nothing else of it; `line` is added where there is no such header."""
     index = message.first[kind]
     if index < 0:
-        _append(message, kind, line)
+        message.add_line(kind, line)
         return
-    message.lines[index] = _NUMBER_IN_LINE.sub(rb"\g<1>%d" % number, message.lines[index])
+    message.replace_line(index, _NUMBER_IN_LINE.sub(rb"\g<1>%d" % number, message.headers[index].raw))

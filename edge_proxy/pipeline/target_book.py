@@ -20,7 +20,6 @@ from edge_proxy.routing.reductions import TargetReductions
 from edge_proxy.routing.selection import Offer, Place, choose, fixed_places, in_order
 from edge_proxy.routing.targets import Egress, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import split_list
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.overload import read_feedback
 from edge_proxy.sip.uri import Uri
@@ -272,8 +271,8 @@ class TargetBook:
 
     def heed(self, address: Address, response: Message, now: Monotonic) -> None:
         """What a response from `address`, which was asked for it, says of its load in our Via (RFC 7339 §5.4)."""
-        via = response.value(grammar.VIA)
-        feedback = None if via is None else read_feedback(split_list(via)[0])
+        via = response.line(grammar.VIA)
+        feedback = None if via is None else read_feedback(via.first_value)
         if feedback is not None and self._gives_feedback(address):
             self.reductions.note(address, feedback, now)
 

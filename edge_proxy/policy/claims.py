@@ -81,7 +81,7 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
     """From. Its usual form is read where it stands in the message."""
     index = message.first[grammar.FROM]
     if index >= 0:
-        line = message.lines[index]
+        line = message.headers[index].raw
         common = _COMMON.match(line, line.find(b":") + 1)
         if common is not None:
             uri_text = common[1]
@@ -108,8 +108,8 @@ def asserted_claims(message: Message, plan: DialPlan | None, beside: Claim) -> C
     A second URI of a scheme does not count there either, but does here: it leaves with no message (see
     routing/identity.py), and a number that is not the caller's own is not excused by standing behind another.
     """
-    line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
-    is_alone = line.startswith(_ASSERTED_BEGINS) and message.kinds.count(grammar.P_ASSERTED_IDENTITY) == 1
+    line = message.headers[message.first[grammar.P_ASSERTED_IDENTITY]].raw
+    is_alone = line.startswith(_ASSERTED_BEGINS) and message.count(grammar.P_ASSERTED_IDENTITY) == 1
     # The end is asked for first: compiled, a slice that would end before it begins raises.
     if is_alone and line.endswith(b">"):
         uri = recall_uri(line[_ASSERTED_CHARS:-1])
@@ -141,7 +141,7 @@ def privacy_of(message: Message) -> frozenset[bytes]:
 def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
     """The values of all lines of a header, at most `MAX_CLAIMS`, and whether there are more."""
     first = message.value(kind)
-    if first is not None and _COMMA not in first and message.kinds.count(kind) == 1:
+    if first is not None and _COMMA not in first and message.count(kind) == 1:
         return [first], False
     pieces: list[bytes] = []
     for value in message.values(kind):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.policy.parties import Customer, Origin
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
-from edge_proxy.sip.message import Message, line_value
+from edge_proxy.sip.headers import find_param, parse_name_addr
+from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import parse_uri
 
 
@@ -28,11 +28,11 @@ def marks_of(message: Message) -> Marks:
     """The originating trunk group in Contact (RFC 4904 §5), and every header by its name in lower case."""
     headers: dict[str, str] = {}
     twice: set[str] = set()
-    for line in message.lines:
-        name = line[: line.find(b":")].strip(b" \t").lower().decode("ascii", "replace")
+    for line in message.headers:
+        name = line.raw[: line.raw.find(b":")].strip(b" \t").lower().decode("ascii", "replace")
         if name in headers:
             twice.add(name)
-        headers[name] = line_value(line).decode("utf-8", "replace")
+        headers[name] = line.value.decode("utf-8", "replace")
     for name in twice:
         del headers[name]
     group, context = _trunk_group(message)
@@ -40,11 +40,11 @@ def marks_of(message: Message) -> Marks:
 
 
 def _trunk_group(message: Message) -> tuple[str, str]:
-    value = message.value(grammar.CONTACT)
-    if value is None:
+    line = message.line(grammar.CONTACT)
+    if line is None:
         return "", ""
     try:
-        uri = parse_uri(parse_name_addr(split_list(value)[0], "Contact").uri)
+        uri = parse_uri(parse_name_addr(line.first_value, "Contact").uri)
     except RemoteProtocolError:
         return "", ""
     texts = [find_param(uri.user_params, name) or b"" for name in (b"tgrp", b"trunk-context")]

@@ -133,36 +133,38 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
             facts.has_excess_claims = True
             facts.is_usual = False
     index = first[grammar.CONTACT]
-    if index >= 0 and _SEMICOLON in message.lines[index]:
+    if index >= 0 and _SEMICOLON in message.headers[index].raw:
         facts.traces.headers = read_headers(message)
-    if not _UNUSUAL.isdisjoint(message.kinds):
-        _read_unusual(message, facts, plan)
+    for kind in _UNUSUAL:
+        if first[kind] >= 0:
+            _read_unusual(message, facts, plan)
+            break
     if message.body:
         read_description(message.body, facts.traces)
     index = first[grammar.CONTENT_TYPE]
     if index >= 0:
-        facts.content_type = _SDP if message.lines[index] == _SDP_LINE else message.text(grammar.CONTENT_TYPE)[:512]
+        facts.content_type = (
+            _SDP if message.headers[index].raw == _SDP_LINE else message.text(grammar.CONTENT_TYPE)[:512]
+        )
     agent = message.value(grammar.USER_AGENT) or message.value(grammar.SERVER)
     if agent:
         facts.user_agent = _text(agent)
     return facts
 
 
-_UNUSUAL: Final = frozenset(
-    {
-        grammar.P_PREFERRED_IDENTITY,
-        grammar.REMOTE_PARTY_ID,
-        grammar.IDENTITY,
-        grammar.DIVERSION,
-        grammar.HISTORY_INFO,
-        grammar.PRIVACY,
-        grammar.P_ACCESS_NETWORK_INFO,
-        grammar.P_CHARGE_INFO,
-        grammar.P_CHARGING_VECTOR,
-        grammar.P_EARLY_MEDIA,
-        grammar.REASON,
-    }
-)
+_UNUSUAL: Final[list[int]] = [
+    grammar.P_PREFERRED_IDENTITY,
+    grammar.REMOTE_PARTY_ID,
+    grammar.IDENTITY,
+    grammar.DIVERSION,
+    grammar.HISTORY_INFO,
+    grammar.PRIVACY,
+    grammar.P_ACCESS_NETWORK_INFO,
+    grammar.P_CHARGE_INFO,
+    grammar.P_CHARGING_VECTOR,
+    grammar.P_EARLY_MEDIA,
+    grammar.REASON,
+]
 """The headers below, which most requests have none of."""
 
 

@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import parse_name_addr, split_list
-from edge_proxy.sip.message import Message, line_value, with_lines
+from edge_proxy.sip.headers import parse_name_addr
+from edge_proxy.sip.message import HeaderLine, Message, with_headers
 from edge_proxy.sip.uri import parse_uri
 
 _ONE_PLAIN_VALUE: Final = re.compile(rb"[^\",<>:]*+<?+[ \t]*+(?:sips?|tel):[^,]*+", re.IGNORECASE)
@@ -42,45 +42,39 @@ def with_identity(message: Message, *, is_trusted: bool, keeps: bool, asserts: b
         if first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts and _is_plain(message, is_trusted=is_trusted):
             return message
         kept = _kept_values(message)
-    lines: list[bytes] = []
-    kinds: list[int] = []
+    headers: list[HeaderLine] = []
     is_changed = False
     place = -1
-    for line, kind in zip(message.lines, message.kinds, strict=True):
+    for line in message.headers:
+        kind = line.kind
         if kind == grammar.P_PREFERRED_IDENTITY:
             is_changed = True
             continue
         if kind == grammar.P_ASSERTED_IDENTITY:
             if place < 0:
-                place = len(lines)
+                place = len(headers)
             if not keeps or kept is not None:
                 is_changed = True
                 continue
-            if not is_trusted and (clean := without_verstat(line)) != line:
+            if not is_trusted and (clean := without_verstat(line.raw)) != line.raw:
                 is_changed = True
-                line = clean
-        lines.append(line)
-        kinds.append(kind)
+                line = HeaderLine(kind, clean)
+        headers.append(line)
     instead = asserts
     if kept:
         instead = b"P-Asserted-Identity: " + b", ".join(kept)
         instead = instead if is_trusted else without_verstat(instead)
     if instead:
         is_changed = True
-        place = len(lines) if place < 0 else place
-        lines.insert(place, instead)
-        kinds.insert(place, grammar.P_ASSERTED_IDENTITY)
-    return with_lines(message, lines, kinds) if is_changed else message
+        headers.insert(len(headers) if place < 0 else place, HeaderLine(grammar.P_ASSERTED_IDENTITY, instead))
+    return with_headers(message, headers) if is_changed else message
 
 
 def concealed(message: Message) -> Message:
     """The request as an untrusted peer may see it: without what is asserted, if the caller asks for that (§7)."""
     if not asks_for_concealment(message):
         return message
-    pairs = [
-        (line, kind) for line, kind in zip(message.lines, message.kinds, strict=True) if kind not in _SHOWS_THE_CALLER
-    ]
-    return with_lines(message, [line for line, _ in pairs], [kind for _, kind in pairs])
+    return with_headers(message, [line for line in message.headers if line.kind not in _SHOWS_THE_CALLER])
 
 
 def asks_for_concealment(message: Message) -> bool:
@@ -108,19 +102,19 @@ def _unless_verstat(match: re.Match[bytes]) -> bytes:
 
 def _is_plain(message: Message, *, is_trusted: bool) -> bool:
     """Whether what is asserted is one value of which nothing has to be taken out: what most calls have."""
-    line = message.lines[message.first[grammar.P_ASSERTED_IDENTITY]]
-    if message.kinds.count(grammar.P_ASSERTED_IDENTITY) > 1:
+    line = message.line(grammar.P_ASSERTED_IDENTITY)
+    if line is None or message.count(grammar.P_ASSERTED_IDENTITY) > 1:
         return False
-    value = line_value(line)
+    value = line.value
     is_usual = value[:5] == b"<sip:" and _COMMA not in value
     if not is_usual and _ONE_PLAIN_VALUE.fullmatch(value) is None:
         return False
-    return is_trusted or without_verstat(line) is line
+    return is_trusted or without_verstat(line.raw) is line.raw
 
 
 def _kept_values(message: Message) -> list[bytes] | None:
     """The values that count (RFC 5876 §4.5): one sip or sips URI and one tel URI, the first of each. None: all do."""
-    values = [piece for value in message.values(grammar.P_ASSERTED_IDENTITY) for piece in split_list(value)]
+    values = message.list_values(grammar.P_ASSERTED_IDENTITY)
     kept: list[bytes] = []
     seen: set[str] = set()
     for value in values:

@@ -12,8 +12,8 @@ from typing import Final
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.forward import URL_SAFE, OwnUris, keyed_digest
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import parse_via, split_list
-from edge_proxy.sip.message import Message, line_value
+from edge_proxy.sip.headers import parse_via
+from edge_proxy.sip.message import Message
 
 _MARK_BYTES: Final = 6
 
@@ -27,7 +27,7 @@ def loop_mark(request: Message, key: bytes, origin: bytes) -> bytes:
     """
     parts = [request.uri, request.call_id, b"%d" % request.cseq, origin]
     if request.first[grammar.ROUTE] >= 0:
-        parts.extend(request.route_values())
+        parts.extend(request.list_values(grammar.ROUTE))
     return b2a_base64(keyed_digest(b"\0".join(parts), key, _MARK_BYTES), newline=False).translate(URL_SAFE)
 
 
@@ -37,19 +37,10 @@ def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
     The Vias of others are not judged: what of them cannot be read is passed over (§4.2.4).
     """
     suffix = b"." + mark
-    kinds = request.kinds
-    left = kinds.count(grammar.VIA)
-    index = request.first[grammar.VIA]
-    while left:
-        kind = kinds[index]
-        line = request.lines[index]
-        index += 1
-        if kind != grammar.VIA:
+    for line in request.headers:
+        if line.kind != grammar.VIA or line.raw.find(suffix) < 0:
             continue
-        left -= 1
-        if line.find(suffix) < 0:
-            continue
-        for value in split_list(line_value(line)):
+        for value in line.list_values:
             try:
                 via = parse_via(value)
             except RemoteProtocolError:
@@ -67,14 +58,12 @@ def bound_breadth(request: Message, most: int) -> bool:
     """
     index = request.first[grammar.MAX_BREADTH]
     if index < 0:
-        request.first[grammar.MAX_BREADTH] = len(request.lines)
-        request.lines.append(b"Max-Breadth: %d" % most)
-        request.kinds.append(grammar.MAX_BREADTH)
+        request.add_line(grammar.MAX_BREADTH, b"Max-Breadth: %d" % most)
         return True
-    value = line_value(request.lines[index])
-    if not value.isdigit() or len(value) > 10 or request.kinds.count(grammar.MAX_BREADTH) > 1:
+    value = request.headers[index].value
+    if not value.isdigit() or len(value) > 10 or request.count(grammar.MAX_BREADTH) > 1:
         raise RemoteProtocolError("Max-Breadth is not one number", rfc="5393 §5.8")
     breadth = int(value)
     if breadth > most:
-        request.lines[index] = b"Max-Breadth: %d" % most
+        request.replace_line(index, b"Max-Breadth: %d" % most)
     return breadth > 0

@@ -22,7 +22,7 @@ from edge_proxy.routing.forward import VEIL_PARAM, Routed, route_onwards
 from edge_proxy.routing.sealing import Purpose, Seal
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import split_list
-from edge_proxy.sip.message import Message, line_value, with_lines
+from edge_proxy.sip.message import HeaderLine, Message, line_value, with_headers
 from edge_proxy.sip.serializer import join_message
 from edge_proxy.sip.uri import parse_uri
 
@@ -80,14 +80,13 @@ class Outward:
         put: dict[int, Sequence[bytes]] = dict(self._kept)
         put[grammar.TO] = [_tagged(self._to_line, response)]
         if response.first[grammar.RECORD_ROUTE] >= 0:
-            values = _list_values(response, grammar.RECORD_ROUTE)
+            values = response.list_values(grammar.RECORD_ROUTE)
             ours = len(values)
             if self._sealed:
                 ours = next((i for i, value in enumerate(values) if self._sealed in value), ours)
             above = [b"Record-Route: " + value for value in values[:ours]]
             put[grammar.RECORD_ROUTE] = [*above, *self._added, *self._original_routes]
-        lines, _ = _replaced(response, put)
-        return join_message(response.start_line, lines, response.body)
+        return join_message(response.start_line, [line.raw for line in _replaced(response, put)], response.body)
 
 
 class Inward:
@@ -137,7 +136,7 @@ class Inward:
         if response.first[grammar.RECORD_ROUTE] >= 0:
             own: Sequence[bytes] = ()
             if self._marked:
-                values = _list_values(response, grammar.RECORD_ROUTE)
+                values = response.list_values(grammar.RECORD_ROUTE)
                 top = line_value(self._marked[0])
                 behind = values[: next((i for i, value in enumerate(values) if top in value), 0)]
                 # Going back, the carrier takes the routes in the other order (§12.1.2).
@@ -146,7 +145,7 @@ class Inward:
             put[grammar.RECORD_ROUTE] = [*own, *self._original_routes]
         secret = hosts.hosts_in_addresses([*behind, *response.values(grammar.CONTACT)])
         secret = self._veil.guarded(secret | {source.host.encode(), *self._secret})
-        lines, _ = self._veil.hidden(response, put, secret, self._ingress, self._call_id)
+        lines = [line.raw for line in self._veil.hidden(response, put, secret, self._ingress, self._call_id)]
         start_line = hosts.without_hosts(response.start_line, secret, self._veil.host)
         return join_message(start_line, lines, response.body)
 
@@ -191,7 +190,7 @@ class TopologyVeil:
         `caller_side` is who began the dialog: the names in a call that the carrier began are the carrier's own.
         """
         near = far = b""
-        recorded = tuple(_list_values(request, grammar.RECORD_ROUTE))
+        recorded = tuple(request.list_values(grammar.RECORD_ROUTE))
         named = hosts.hosts_in_vias(request.values(grammar.VIA))
         named |= hosts.hosts_in_addresses([*recorded, *request.values(grammar.CONTACT)])
         if caller_side is Side.CUSTOMERS:
@@ -206,8 +205,7 @@ class TopologyVeil:
             put[grammar.CALL_ID] = [b"Call-ID: " + self._seal.seal(request.call_id, Purpose.CALL_ID)]
             for kind in (grammar.FROM, grammar.TO):
                 put[kind] = [hosts.without_hosts(_with_uri_host(request, kind, self.host), secret, self.host)]
-        lines, kinds = self.hidden(request, put, secret, egress, request.call_id)
-        hidden = with_lines(request, lines, kinds)
+        hidden = with_headers(request, self.hidden(request, put, secret, egress, request.call_id))
         if not added:
             return Hidden(hidden, (), Outward(self, request, (), b"", secret))
         sealed = self.seal_behind(Behind(near, far, recorded), request.call_id)
@@ -248,8 +246,7 @@ class TopologyVeil:
             onwards = route_onwards(contact, list(behind.routes), routed.token, routed.mark)
         except RemoteProtocolError:
             return None
-        lines, kinds = _replaced(request, put)
-        opened_request = with_lines(request, lines, kinds)
+        opened_request = with_headers(request, _replaced(request, put))
         opened_request.call_id = call_id
         secret = {hosts.host_of(contact), *hosts.hosts_in_addresses(behind.routes)}
         return Opened(opened_request, onwards, Inward(self, request, call_id, ingress, secret))
@@ -270,14 +267,13 @@ class TopologyVeil:
 
     def hidden(
         self, message: Message, put: Lines, secret: set[bytes], listener: Listener, call_id: bytes
-    ) -> tuple[list[bytes], list[int]]:
+    ) -> list[HeaderLine]:
         """The header lines as the carrier may see them: `put` as given, Contact sealed, identities at our host, and
         none of the hosts in `secret` named anywhere else."""
         host = self.host
-        lines, kinds = _replaced(message, put)
-        kept: list[bytes] = []
-        kept_kinds: list[int] = []
-        for line, kind in zip(lines, kinds, strict=True):
+        kept: list[HeaderLine] = []
+        for header in _replaced(message, put):
+            kind, line = header.kind, header.raw
             if kind == grammar.CONTACT:
                 line = hosts.without_hosts(self._hidden_contact(message, line, listener, call_id), secret, host)
             elif kind not in put and kind not in _UNTOUCHED:
@@ -290,9 +286,8 @@ class TopologyVeil:
                 if name not in _SIGNED_NAMES and kind != grammar.IDENTITY:
                     line = hosts.without_hosts(line, secret, host)
             if line:
-                kept.append(line)
-                kept_kinds.append(kind)
-        return kept, kept_kinds
+                kept.append(HeaderLine(kind, line))
+        return kept
 
     def guarded(self, named: set[bytes]) -> set[bytes]:
         """Of the hosts that a message names, those to be kept from the carrier, and our own on the customers' side."""
@@ -344,21 +339,17 @@ def _host(listener: Listener) -> bytes:
     return (f"[{host}]" if ":" in host else host).encode()
 
 
-def _list_values(message: Message, kind: int) -> list[bytes]:
-    return [piece for value in message.values(kind) for piece in split_list(value)]
-
-
 def _lines_of(message: Message, *kinds: int) -> dict[int, list[bytes]]:
     found: dict[int, list[bytes]] = {}
-    for line, kind in zip(message.lines, message.kinds, strict=True):
-        if kind in kinds:
-            found.setdefault(kind, []).append(line)
+    for line in message.headers:
+        if line.kind in kinds:
+            found.setdefault(line.kind, []).append(line.raw)
     return found
 
 
 def _to_line(request: Message) -> tuple[bytes, bool]:
     """The To line of a request, and whether it has a tag already."""
-    return request.lines[request.first[grammar.TO]], bool(request.to_tag)
+    return request.headers[request.first[grammar.TO]].raw, bool(request.to_tag)
 
 
 def _tagged(to_line: tuple[bytes, bool], response: Message) -> bytes:
@@ -374,25 +365,23 @@ def _address_host(message: Message, kind: int) -> bytes:
 
 def _with_uri_host(message: Message, kind: int, host: bytes) -> bytes:
     """The From or To line with another host in its URI; one that cannot be read keeps its tag alone."""
-    line = message.lines[message.first[kind]]
-    value = hosts.map_uri(line_value(line), lambda uri: hosts.with_host(uri, host))
+    line = message.headers[message.first[kind]]
+    value = hosts.map_uri(line.value, lambda uri: hosts.with_host(uri, host))
     if not value:
         tag = message.from_tag if kind == grammar.FROM else message.to_tag
         value = b"<sip:" + host + b">" + (b";tag=" + tag if tag else b"")
-    return line[: line.find(b":")] + b": " + value
+    return line.raw[: line.raw.find(b":")] + b": " + value
 
 
-def _replaced(message: Message, put: Lines) -> tuple[list[bytes], list[int]]:
-    lines: list[bytes] = []
-    kinds: list[int] = []
+def _replaced(message: Message, put: Lines) -> list[HeaderLine]:
+    headers: list[HeaderLine] = []
     done: set[int] = set()
-    for line, kind in zip(message.lines, message.kinds, strict=True):
+    for line in message.headers:
+        kind = line.kind
         instead = put.get(kind)
         if instead is None:
-            lines.append(line)
-            kinds.append(kind)
+            headers.append(line)
         elif kind not in done:
             done.add(kind)
-            lines.extend(instead)
-            kinds.extend([kind] * len(instead))
-    return lines, kinds
+            headers.extend([HeaderLine(kind, raw) for raw in instead])
+    return headers

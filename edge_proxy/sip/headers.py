@@ -64,6 +64,17 @@ def split_list(value: bytes) -> list[bytes]:
     if _LESS not in value and _QUOTE not in value and _GREATER not in value:
         return [piece.strip(b" \t") for piece in value.split(b",")]
     pieces: list[bytes] = []
+    if _QUOTE not in value:
+        # Route values are an address in angle brackets each, with no comma in it.
+        for piece in value.split(b","):
+            text = piece.strip(b" \t")
+            if not text or text[0] != _LESS or text[-1] != _GREATER:
+                break
+            pieces.append(text)
+        else:
+            if value.count(b"<") == len(pieces) and value.count(b">") == len(pieces):
+                return pieces
+        pieces.clear()
     position = 0
     while True:
         match = _LIST_PIECE.match(value, position)
@@ -82,6 +93,8 @@ def first_of_list(value: bytes) -> bytes:
     """The first of the pieces that `split_list` finds, whatever follows it."""
     if _COMMA not in value:
         return value.strip(b" \t")
+    if _LESS not in value and _QUOTE not in value and _GREATER not in value:
+        return value[: value.find(b",")].strip(b" \t")
     match = _LIST_PIECE.match(value)
     end = match.end() if match else 0
     if end < len(value) and value[end] != _COMMA:

@@ -1,21 +1,20 @@
 """One SIP message as received: its start line read, its header lines kept as they came (RFC 3261 §7).
 
-A message is a list of raw header lines with a kind beside each. Nothing is sliced, decoded or parsed until somebody
-asks, and a proxy that forwards joins the same lines again, so what it has no business with leaves byte for byte as
-it arrived and in the same order.
+A message is a list of header lines: each the raw bytes, its kind, and what was read of it so far. Nothing is unfolded,
+decoded or parsed until somebody asks, and a proxy that forwards joins the same raw lines again, so what it has no
+business with leaves byte for byte as it arrived and in the same order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, final
 
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import Via, split_list
+from edge_proxy.sip.headers import Via, first_of_list, split_list
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
-_COMMA: Final = 0x2C
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 NO_LINES: Final = [-1] * grammar.KIND_COUNT
 
@@ -28,24 +27,70 @@ def line_value(line: bytes) -> bytes:
     return value.strip(b" \t\r\n")
 
 
+@final
+class HeaderLine:
+    """One header line, and what was read of it, for whoever asks next.
+
+    Messages share it (see line_memo.py): `raw` and `kind` never change, a message whose line is to be another one gets
+    another object, and nobody changes what was read.
+    """
+
+    __slots__ = ("_first_value", "_list_values", "_value", "kind", "number", "raw", "via", "word")
+
+    def __init__(self, kind: int, raw: bytes, value: bytes | None = None) -> None:
+        self.kind = kind
+        self.raw = raw
+        """Without its CRLF; a folded header is one line that still holds its folds."""
+        self._value = value
+        self._first_value: bytes | None = None
+        self._list_values: list[bytes] | None = None
+        self.via: Via | None = None
+        """The first Via in it; this and the next two are set by the parser, once it has read them."""
+        self.word: bytes | None = None
+        """The one word in it that a proxy lives by: From's or To's tag, the Call-ID, CSeq's method."""
+        self.number = -1
+        """The number in it: that of CSeq, Max-Forwards or Content-Length."""
+
+    @property
+    def value(self) -> bytes:
+        """The value, unfolded and trimmed."""
+        value = self._value
+        if value is None:
+            value = self._value = line_value(self.raw)
+        return value
+
+    @property
+    def first_value(self) -> bytes:
+        """The first of the values that stand in the line with commas between."""
+        value = self._first_value
+        if value is None:
+            value = self._first_value = first_of_list(self.value)
+        return value
+
+    @property
+    def list_values(self) -> list[bytes]:
+        """The values that stand in the line with commas between; not to be changed."""
+        values = self._list_values
+        if values is None:
+            values = self._list_values = split_list(self.value)
+        return values
+
+
 class Message:
     """A request (`method` and `uri` set) or a response (`status` set, `method` is CSeq's).
 
-    `lines` are the header lines without their CRLF (a folded header is one line that still holds its folds);
-    `kinds[i]` is the kind of `lines[i]`; `first[kind]` the index of the first line of a kind or -1.
+    `first[kind]` is the index in `headers` of the first line of a kind or -1. Both are changed by the methods only.
     The fields below the mandatory ones are filled by `parser.parse_message`; on a message that it refused they may
     be empty, and only `serializer.build_response` may be used with it.
     """
 
     __slots__ = (
-        "_routes",
         "body",
         "call_id",
         "cseq",
         "first",
         "from_tag",
-        "kinds",
-        "lines",
+        "headers",
         "max_forwards",
         "method",
         "reason",
@@ -60,8 +105,7 @@ class Message:
     def __init__(self, start_line: bytes, size: int) -> None:
         self.start_line = start_line
         self.size = size
-        self.lines: list[bytes] = []
-        self.kinds: list[int] = []
+        self.headers: list[HeaderLine] = []
         self.first: list[int] = NO_LINES[:]
         self.body = b""
         self.method = b""
@@ -74,78 +118,99 @@ class Message:
         self.from_tag = b""
         self.to_tag = b""
         self.max_forwards = -1
-        self._routes: list[bytes] | None = None
 
     @property
     def is_request(self) -> bool:
         return self.status == 0
 
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """The raw header lines."""
+        return [line.raw for line in self.headers]
+
+    @property
+    def kinds(self) -> Sequence[int]:
+        """The kind of each header line."""
+        return [line.kind for line in self.headers]
+
+    def count(self, kind: int) -> int:
+        """How many lines of this kind there are."""
+        found = 0
+        for line in self.headers:
+            if line.kind == kind:
+                found += 1
+        return found
+
+    def line(self, kind: int) -> HeaderLine | None:
+        """The first line of this kind; None when there is none."""
+        index = self.first[kind]
+        return None if index < 0 else self.headers[index]
+
     def value(self, kind: int) -> bytes | None:
         """The value of the first line of this kind, unfolded and trimmed; None when there is none."""
         index = self.first[kind]
-        if index < 0:
-            return None
-        line = self.lines[index]
-        value = line[line.find(b":") + 1 :]  # line_value, without the call
-        if _LF in value:
-            value = _FOLD.sub(b" ", value)
-        return value.strip(b" \t\r\n")
+        return None if index < 0 else self.headers[index].value
 
     def values(self, kind: int) -> list[bytes]:
         """The value of every line of this kind, in order; a line may hold several values with commas between."""
+        if self.first[kind] < 0:
+            return []
+        return [line.value for line in self.headers if line.kind == kind]
+
+    def list_values(self, kind: int) -> list[bytes]:
+        """Each value of this kind, whether a line holds one or several; not to be changed."""
         index = self.first[kind]
         if index < 0:
             return []
-        kinds = self.kinds
-        lines = self.lines
-        return [line_value(lines[i]) for i in range(index, len(kinds)) if kinds[i] == kind]
-
-    def route_values(self) -> list[bytes]:
-        """Each Route value, whether a line holds one or several; not to be changed."""
-        routes = self._routes
-        if routes is None:
-            routes = []
-            for value in self.values(grammar.ROUTE):
-                if _COMMA in value:
-                    routes.extend(split_list(value))
-                else:
-                    routes.append(value)
-            self._routes = routes
-        return routes
-
-    def take_route_values(self) -> list[bytes]:
-        """Each Route value, for the caller to keep."""
-        routes = self.route_values()
-        self._routes = None
-        return routes
+        headers = self.headers
+        values = headers[index].list_values
+        is_own = False
+        for place in range(index + 1, len(headers)):
+            line = headers[place]
+            if line.kind == kind:
+                if not is_own:
+                    values = values[:]  # the line's own list stays as it is
+                    is_own = True
+                values.extend(line.list_values)
+        return values
 
     def text(self, kind: int) -> str:
         """The first value of this kind as text, "" when there is none; bytes that are no UTF-8 become U+FFFD."""
         value = self.value(kind)
         return "" if value is None else value.decode("utf-8", "replace")
 
+    def add_line(self, kind: int, raw: bytes) -> None:
+        """Put a line behind the others."""
+        if self.first[kind] < 0:
+            self.first[kind] = len(self.headers)
+        self.headers.append(HeaderLine(kind, raw))
+
+    def replace_line(self, index: int, raw: bytes) -> None:
+        """Put a line of the same kind in place of the one that stands there."""
+        self.headers[index] = HeaderLine(self.headers[index].kind, raw)
+
     def remove_lines(self, indexes: Collection[int]) -> None:
         """Take the lines at these places off the message."""
-        kept = [index for index in range(len(self.lines)) if index not in indexes]
-        self.lines = [self.lines[index] for index in kept]
-        self.kinds = [self.kinds[index] for index in kept]
-        self.first = NO_LINES[:]
-        self._routes = None
-        for index in range(len(kept) - 1, -1, -1):
-            self.first[self.kinds[index]] = index
+        self.set_headers([line for index, line in enumerate(self.headers) if index not in indexes])
+
+    def set_headers(self, headers: list[HeaderLine]) -> None:
+        """Give the message these header lines, and no others."""
+        first = NO_LINES[:]
+        for index, line in enumerate(headers):
+            kind = line.kind
+            if kind and first[kind] < 0:
+                first[kind] = index
+        self.headers = headers
+        self.first = first
 
     def __repr__(self) -> str:
-        return f"<Message {self.start_line[:60]!r} {len(self.lines)} headers, body {len(self.body)}>"
+        return f"<Message {self.start_line[:60]!r} {len(self.headers)} headers, body {len(self.body)}>"
 
 
-def with_lines(message: Message, lines: list[bytes], kinds: list[int]) -> Message:
+def with_headers(message: Message, headers: list[HeaderLine]) -> Message:
     """The same message with other header lines; what was read of it stays as it was read."""
     copy = Message(message.start_line, message.size)
-    copy.lines = lines
-    copy.kinds = kinds
-    for index, kind in enumerate(kinds):
-        if kind and copy.first[kind] < 0:
-            copy.first[kind] = index
+    copy.set_headers(headers)
     copy.body = message.body
     copy.method = message.method
     copy.uri = message.uri

@@ -12,9 +12,10 @@ from typing import Final
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
-from edge_proxy.sip.headers import first_of_list, parse_cseq, parse_tag, parse_via, readable_via
+from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via
 from edge_proxy.sip.limits import Limits
-from edge_proxy.sip.message import NO_LINES, Message
+from edge_proxy.sip.line_memo import LINES
+from edge_proxy.sip.message import NO_LINES, HeaderLine, Message
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
@@ -22,18 +23,17 @@ _USUAL_METHODS: Final = frozenset(
     b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split()
 )
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
-_UP_TO_255: Final = {b"%d" % number: number for number in range(256)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
-_MANDATORY: Final = (
-    grammar.FROM, grammar.TO, grammar.CALL_ID, grammar.CSEQ, grammar.MAX_FORWARDS, grammar.CONTENT_LENGTH, grammar.VIA
-)  # fmt: skip
-_NO_VALUES: Final[list[bytes | None]] = [None] * grammar.KIND_COUNT
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _COLON: Final = 0x3A
 _LF: Final = 0x0A
 _CR: Final = 0x0D
 _LINE_END: Final = re.compile(rb"\r\n(?![ \t])")
+_status_lines: Final[dict[bytes, tuple[int, bytes]]] = {}
+"""Status and phrase of the latest status lines: few are in use."""
+_MOST_STATUS_LINES: Final = 64
+_LONGEST_STATUS_LINE_BYTES: Final = 80
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
@@ -55,45 +55,56 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     """
     head, end, body = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
-    together = b"".join(lines)
-    is_clean = _LF not in together and _CR not in together
-    start_line = lines.pop(0)
-    message = Message(start_line, len(data))
-    start_problem = None if is_clean and _read_usual_start_line(message) else _read_start_line(message)
-    if start_problem is not None and _SIPPISH.match(start_line) is None:
-        raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
-    if start_problem is None and len(start_line) > limits.max_header_bytes:
-        text = f"start line is longer than {limits.max_header_bytes} bytes"
-        start_problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
-    if not end and lines and not lines[-1]:
-        lines.pop()
-    values: list[bytes | None] = _NO_VALUES[:]
-    problem = start_problem
-    is_short = len(lines) <= limits.max_headers and len(head) <= limits.max_header_bytes
-    if not (is_clean and is_short and _sort_usual_lines(message, lines, values)):
-        header_problem = _read_headers(
-            message, head[len(start_line) + 2 :], limits
-        )  # in any case: the answer goes where Via says
-        problem = start_problem or header_problem
-        for kind in _MANDATORY:
-            values[kind] = message.value(kind)
-    if problem is None and len(data) > limits.max_message_bytes:
-        problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
-    if problem is None and not end:
-        problem = _problem(message, "header block has no end", "3261 §7", offset=len(data))
-    if problem is None and not is_clean:
-        # An element that takes a lone CR or LF for a line end would see other headers than we checked.
-        problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
-    if problem is None:
+    message = Message(lines[0], len(data))
+    if (
+        end
+        and len(lines) <= limits.max_headers + 1
+        and len(head) <= limits.max_header_bytes
+        and len(data) <= limits.max_message_bytes
+        and _read_usual_start_line(message)
+        and _sort_usual_lines(message, lines)
+    ):
         message.body = body
-        problem = _read_mandatory(message, values, limits)
+        problem = _read_mandatory(message, limits)
     else:
-        _read_mandatory(message, values, limits)  # for the answer's sake; the first problem found is the one to tell
+        problem = _read_any(message, head, body, limits, has_end=len(end) > 0)
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
         raise problem
     return message
+
+
+def _read_any(
+    message: Message, head: bytes, body: bytes, limits: Limits, *, has_end: bool
+) -> MalformedMessageError | None:
+    """Read a message that has folds, an unusual start line, or something wrong with it: then the first thing found.
+
+    Raises it when the message does not look like SIP.
+    """
+    start_line = message.start_line
+    problem = _read_start_line(message)
+    if problem is not None and _SIPPISH.match(start_line) is None:
+        raise MalformedMessageError("start line is not SIP", partial=None, rfc="3261 §7", offset=0)
+    if problem is None and len(start_line) > limits.max_header_bytes:
+        text = f"start line is longer than {limits.max_header_bytes} bytes"
+        problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
+    # In any case the headers are read, and the mandatory ones too: the answer goes where Via says.
+    header_problem = _read_headers(message, head[len(start_line) + 2 :], limits)
+    problem = problem or header_problem
+    if problem is None and message.size > limits.max_message_bytes:
+        problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
+    if problem is None and not has_end:
+        problem = _problem(message, "header block has no end", "3261 §7", offset=message.size)
+    together = b"".join(head.split(b"\r\n"))
+    if problem is None and (_LF in together or _CR in together):
+        # An element that takes a lone CR or LF for a line end would see other headers than we checked.
+        problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
+    if problem is None:
+        message.body = body
+        return _read_mandatory(message, limits)
+    _read_mandatory(message, limits)
+    return problem
 
 
 def _problem(
@@ -103,8 +114,15 @@ def _problem(
 
 
 def _read_usual_start_line(message: Message) -> bool:
-    """Read a start line without CR and LF in the spelling that nearly all have; False: it is another."""
-    words = message.start_line.split(b" ", 2)
+    """Read a start line in the spelling that nearly all have; False: it is another."""
+    line = message.start_line
+    known = _status_lines.get(line)
+    if known is not None:
+        message.status, message.reason = known
+        return True
+    if _LF in line or _CR in line:
+        return False
+    words = line.split(b" ", 2)
     if len(words) != 3:
         return False
     first, second, third = words
@@ -119,6 +137,10 @@ def _read_usual_start_line(message: Message) -> bool:
         return False
     message.status = status
     message.reason = third
+    if len(line) <= _LONGEST_STATUS_LINE_BYTES:
+        if len(_status_lines) >= _MOST_STATUS_LINES:
+            _status_lines.clear()
+        _status_lines[line] = status, third
     return True
 
 
@@ -145,31 +167,30 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
     return _problem(message, "request line is malformed", "3261 §7.1", offset=0)
 
 
-def _sort_usual_lines(message: Message, lines: list[bytes], values: list[bytes | None]) -> bool:
-    """Sort the header lines by kind, and the first value of each into `values`, as long as nothing is wrong with them.
+def _sort_usual_lines(message: Message, lines: list[bytes]) -> bool:
+    """Give the message its header lines, which are these but for the first, as long as nothing is wrong with them.
 
-    A value may still have blanks around it. False: there are folds or a problem, and it is for `_read_headers` to say.
+    False: there are folds or a problem, and it is for `_read_headers` to say.
     """
-    kinds: list[int] = []
+    headers: list[HeaderLine] = []
     first = message.first
-    for index, line in enumerate(lines):
-        name, colon, value = line.partition(b": ")
-        kind = KIND_BY_NAME.get(name)
-        if kind is None or not colon:
-            if not colon or _COLON in name:
-                name, colon, value = line.partition(b":")
-            kind = grammar.header_kind(name) if colon else -1
-        if kind:
-            if kind < 0:
+    young = LINES.young
+    for index in range(1, len(lines)):
+        raw = lines[index]
+        line = young.get(raw)
+        if line is None:
+            line = LINES.read(raw)
+            if line is None:
                 return False
+            young = LINES.young
+        kind = line.kind
+        if kind:
             if first[kind] < 0:
-                first[kind] = index
-                values[kind] = value
+                first[kind] = index - 1
             elif kind < FIRST_REPEATABLE:
                 return False
-        kinds.append(kind)
-    message.lines = lines
-    message.kinds = kinds
+        headers.append(line)
+    message.headers = headers
     return True
 
 
@@ -180,7 +201,7 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
         del lines[limits.max_headers :]
-    kinds: list[int] = []
+    headers: list[HeaderLine] = []
     first = message.first = NO_LINES[:]
     longest = limits.max_header_bytes
     known = KIND_BY_NAME.get
@@ -198,7 +219,7 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
                         "3261 §7.3.1",
                         offset=_offset(message, lines, index),
                     )
-        kinds.append(kind)
+        headers.append(HeaderLine(kind, line))
         if kind:
             if first[kind] < 0:
                 first[kind] = index
@@ -218,8 +239,7 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
                 513,
                 offset=_offset(message, lines, index),
             )
-    message.lines = lines
-    message.kinds = kinds
+    message.headers = headers
     return problem
 
 
@@ -236,53 +256,64 @@ def _offset(message: Message, lines: list[bytes], index: int) -> int:
     return len(message.start_line) + 2 + sum(len(line) + 2 for line in lines[:index])
 
 
-def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits) -> MalformedMessageError | None:
-    """Read the six headers that every message must have and a proxy lives by (§8.1.1)."""
+def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError | None:
+    """Read the six headers that every message must have and a proxy lives by (§8.1.1).
+
+    What was read of a line stays with it: one that came before is not read again.
+    """
     try:
-        via = values[grammar.VIA]
-        if via is None:
+        line = message.line(grammar.VIA)
+        if line is None:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-        top = first_of_list(via)
-        try:
-            message.via = parse_via(top)
-        except RemoteProtocolError:
-            message.via = readable_via(top)
-            raise
-        call_id = (values[grammar.CALL_ID] or b"").strip(b" \t")
-        if not call_id or _BLANK in call_id:
-            raise RemoteProtocolError(
-                "Call-ID is missing or empty" if not call_id else "Call-ID is not one word", rfc="3261 §20.8"
-            )
-        message.call_id = call_id
-        cseq = values[grammar.CSEQ]
-        if cseq is None:
+        if line.via is None:
+            try:
+                line.via = parse_via(line.first_value)
+            except RemoteProtocolError:
+                message.via = readable_via(line.first_value)
+                raise
+        message.via = line.via
+        line = message.line(grammar.CALL_ID)
+        if line is None:
+            raise RemoteProtocolError("Call-ID is missing or empty", rfc="3261 §20.8")
+        if line.word is None:
+            line.word = _read_call_id(line.value)
+        message.call_id = line.word
+        line = message.line(grammar.CSEQ)
+        if line is None:
             raise RemoteProtocolError("CSeq is missing", rfc="3261 §20.16")
-        number, _, method = cseq.partition(b" ")
-        if method in _USUAL_METHODS and number.isdigit() and len(number) < 10:
-            small = _UP_TO_255.get(number)
-            message.cseq = int(number) if small is None else small
-        else:
-            message.cseq, method = parse_cseq(cseq.strip(b" \t"))
+        method = line.word
+        if method is None:
+            line.number, method = _read_cseq(line.value)
+            line.word = method
+        message.cseq = line.number
         if message.status:
             message.method = method
         elif method != message.method:
             raise RemoteProtocolError("CSeq names another method than the request line", rfc="3261 §8.1.1.5")
-        from_ = values[grammar.FROM]
-        if from_ is None:
+        line = message.line(grammar.FROM)
+        if line is None:
             raise RemoteProtocolError("From is missing", rfc="3261 §20.20")
-        message.from_tag = parse_tag(from_, "From")
-        to = values[grammar.TO]
-        if to is None:
+        if line.word is None:
+            line.word = parse_tag(line.value, "From")
+        message.from_tag = line.word
+        line = message.line(grammar.TO)
+        if line is None:
             raise RemoteProtocolError("To is missing", rfc="3261 §20.39")
-        message.to_tag = parse_tag(to, "To")
-        max_forwards = values[grammar.MAX_FORWARDS]
-        if max_forwards is not None:
-            message.max_forwards = _read_max_forwards(max_forwards)
-        if len(message.kinds) > limits.max_vias and message.kinds.count(grammar.VIA) > limits.max_vias:
+        if line.word is None:
+            line.word = parse_tag(line.value, "To")
+        message.to_tag = line.word
+        line = message.line(grammar.MAX_FORWARDS)
+        if line is not None:
+            if line.number < 0:
+                line.number = _read_max_forwards(line.value)
+            message.max_forwards = line.number
+        if len(message.headers) > limits.max_vias and message.count(grammar.VIA) > limits.max_vias:
             raise RemoteProtocolError(f"more than {limits.max_vias} Vias", sip_status=513, rfc="3261 §16.3")
-        length = values[grammar.CONTENT_LENGTH]
-        if length is not None:
-            _cut_body(message, length)
+        line = message.line(grammar.CONTENT_LENGTH)
+        if line is not None:
+            if line.number < 0:
+                line.number = _read_content_length(line.value)
+            _cut_body(message, line.number)
         if len(message.body) > limits.max_body_bytes:
             text = f"body is longer than {limits.max_body_bytes} bytes"
             raise RemoteProtocolError(text, sip_status=413, rfc="3261 §21.4.11")
@@ -291,25 +322,37 @@ def _read_mandatory(message: Message, values: list[bytes | None], limits: Limits
     return None
 
 
+def _read_call_id(value: bytes) -> bytes:
+    if not value:
+        raise RemoteProtocolError("Call-ID is missing or empty", rfc="3261 §20.8")
+    if _BLANK in value:
+        raise RemoteProtocolError("Call-ID is not one word", rfc="3261 §20.8")
+    return value
+
+
+def _read_cseq(value: bytes) -> tuple[int, bytes]:
+    number, _, method = value.partition(b" ")
+    if method in _USUAL_METHODS and number.isdigit() and len(number) < 10:
+        return int(number), method
+    return parse_cseq(value)
+
+
 def _read_max_forwards(value: bytes) -> int:
-    number = _UP_TO_255.get(value)
-    if number is not None:
-        return number
-    value = value.strip(b" \t")
     if not value.isdigit() or len(value) > 10 or int(value) > 255:
         raise RemoteProtocolError("Max-Forwards is not a number from 0 to 255", rfc="3261 §20.22")
     return int(value)
 
 
-def _cut_body(message: Message, value: bytes) -> None:
+def _read_content_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 10:
+        raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
+    return int(value)
+
+
+def _cut_body(message: Message, length: int) -> None:
     """Hold the body to Content-Length as a datagram demands (§18.3): more is cut off, less is an error."""
-    length = _UP_TO_255.get(value, -1)
-    if length < 0:
-        value = value.strip(b" \t")
-        if not value.isdigit() or len(value) > 10:
-            raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
-        length = int(value)
-    if length > len(message.body):
+    held = len(message.body)
+    if length > held:
         raise RemoteProtocolError("Content-Length is more than the datagram holds", rfc="3261 §18.3")
-    if length < len(message.body):
+    if length < held:
         message.body = message.body[:length]

@@ -8,8 +8,8 @@ from typing import Final
 
 from edge_proxy.addr import Address
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import first_of_list, stamp_via
-from edge_proxy.sip.message import Message, line_value
+from edge_proxy.sip.headers import stamp_via
+from edge_proxy.sip.message import Message
 
 _BEFORE_VIA: Final = b"Via: "
 _BRANCH: Final = b";branch="
@@ -39,15 +39,15 @@ def build_response(
     known = None if phrase else _START_LINES.get(status)
     out = [b"SIP/2.0 %d %s" % (status, (phrase or "Unknown").encode()) if known is None else known]
     first = request.first
-    lines = request.lines
     is_copied = _IS_COPIED_TO_100 if status == 100 else _IS_COPIED
-    for index in [index for index, kind in enumerate(request.kinds) if is_copied[kind]]:
-        kind = request.kinds[index]
-        line = lines[index]
-        if kind >= grammar.FIRST_REPEATABLE or index == first[kind]:  # a request that has two is answered once
-            if kind == grammar.TO and to_tag and not request.to_tag and _TAG.search(line) is None:
-                line += b";tag=" + to_tag  # where To was not read, its tag may be there all the same
-            out.append(line)
+    for index, line in enumerate(request.headers):
+        kind = line.kind
+        # A request that has two of what there is one of is answered once.
+        if is_copied[kind] and (kind >= grammar.FIRST_REPEATABLE or index == first[kind]):
+            raw = line.raw
+            if kind == grammar.TO and to_tag and not request.to_tag and _TAG.search(raw) is None:
+                raw += b";tag=" + to_tag  # where To was not read, its tag may be there all the same
+            out.append(raw)
     out.extend(extra)
     out.append(b"Content-Length: 0")
     out.append(b"")
@@ -63,9 +63,9 @@ def phrase_about(status: int, what: str) -> str:
 def replace_first_value(message: Message, kind: int, old: bytes, new: bytes) -> None:
     """Put `new` in place of `old`, the first value in the first line of this kind; further values stay."""
     index = message.first[kind]
-    line = message.lines[index]
-    rest = line_value(line)[len(old) :]
-    message.lines[index] = line[: line.find(b":") + 1] + b" " + new + rest
+    line = message.headers[index]
+    rest = line.value[len(old) :]
+    message.replace_line(index, line.raw[: line.raw.find(b":") + 1] + b" " + new + rest)
 
 
 def stamp_top_via(message: Message, source: Address) -> None:
@@ -74,19 +74,20 @@ def stamp_top_via(message: Message, source: Address) -> None:
     index = message.first[grammar.VIA]
     if via is None or index < 0:
         return
-    line = message.lines[index]
+    header = message.headers[index]
+    line = header.raw
     if via.rport == b"" and via.received is None and line[: len(_BEFORE_VIA)] == _BEFORE_VIA:
         # Nearly all ask before the branch or behind it; of the length that makes, the line can hold nothing else.
         known = len(_BEFORE_VIA) + via.sent.length
         if len(line) == known + len(_BRANCH) + len(via.branch) + len(_ASKING):
             answer = b";received=%s;rport=%d" % (source.host.encode(), source.port)
             if line[-len(_ASKING) :] == _ASKING:
-                message.lines[index] = line[: -len(_ASKING)] + answer
+                message.replace_line(index, line[: -len(_ASKING)] + answer)
                 return
             if via.branch and line[known : known + len(_ASKING)] == _ASKING:
-                message.lines[index] = line[:known] + line[known + len(_ASKING) :] + answer
+                message.replace_line(index, line[:known] + line[known + len(_ASKING) :] + answer)
                 return
-    top = first_of_list(line_value(line))
+    top = header.first_value
     stamped = stamp_via(top, via, source)
     if stamped is not top:
         replace_first_value(message, grammar.VIA, top, stamped)

@@ -33,16 +33,17 @@ def _derive(request: bytes, method: bytes, response: Message | None, extra: Sequ
     original = parse_message(request, OWN_LIMITS)
     lines: list[bytes] = []
     has_via = False
-    for line, kind in zip(original.lines, original.kinds, strict=True):
+    for line in original.headers:
+        kind = line.kind
         if kind == grammar.VIA:
             if not has_via:
-                lines.append(line)
+                lines.append(line.raw)
             has_via = True
         elif kind in {grammar.FROM, grammar.CALL_ID, grammar.ROUTE, grammar.MAX_FORWARDS}:
-            lines.append(line)
+            lines.append(line.raw)
         elif kind == grammar.TO:
-            index = -1 if response is None else response.first[grammar.TO]
-            lines.append(line if response is None or index < 0 else response.lines[index])
+            answered = None if response is None else response.line(grammar.TO)
+            lines.append((answered or line).raw)
         elif kind == grammar.CSEQ:
             lines.append(b"CSeq: %d %s" % (original.cseq, method))
     lines.extend(extra)

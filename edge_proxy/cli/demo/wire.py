@@ -118,11 +118,11 @@ def build_answer(
 ) -> bytes:
     """A called party's response: Record-Route copied, To tagged, a body if there is one (§8.2.6, §12.1.1)."""
     out: list[bytes] = []
-    for line, kind in zip(request.lines, request.kinds, strict=True):
-        if kind in {grammar.VIA, grammar.RECORD_ROUTE, grammar.FROM, grammar.CALL_ID, grammar.CSEQ}:
-            out.append(line)
-        elif kind == grammar.TO:
-            out.append(line if request.to_tag or not tag else line + b";tag=" + tag)
+    for line in request.headers:
+        if line.kind in {grammar.VIA, grammar.RECORD_ROUTE, grammar.FROM, grammar.CALL_ID, grammar.CSEQ}:
+            out.append(line.raw)
+        elif line.kind == grammar.TO:
+            out.append(line.raw if request.to_tag or not tag else line.raw + b";tag=" + tag)
     out.extend(lines)
     if body:
         out.append(SDP_TYPE)
@@ -157,7 +157,7 @@ def with_isup(sdp: bytes) -> tuple[bytes, bytes]:
 
 
 def _record_route(message: Message) -> list[bytes]:
-    return [piece for value in message.values(grammar.RECORD_ROUTE) for piece in split_list(value)]
+    return message.list_values(grammar.RECORD_ROUTE)
 
 
 def _contact(message: Message) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -348,6 +349,29 @@ usual_pieces = st.lists(
     ),
     max_size=6,
 ).map(b"".join)
+
+
+lists = st.lists(
+    st.sampled_from([b",", b",", b"<", b">", b"<sip:a;lr>", b"<sip:a,b>", b'"', b'"A, B"', b" ", b"\t", b"a", b";p=1"]),
+    max_size=8,
+).map(b"".join)
+
+
+@given(lists)
+def test_a_list_is_split_where_its_commas_are_its_own(value: bytes) -> None:
+    """§7.3.1: not in quotes or angle brackets; what follows one that is never closed is one piece."""
+    pieces = []
+    rest = value
+    while (found := re.match(rb'(?:"(?:[^"\\]|\\.)*"|<[^<>]*>|[^",<>])*', rest, re.DOTALL)) is not None:
+        end = found.end()
+        if rest[end : end + 1] not in {b"", b","}:
+            end = len(rest)
+        pieces.append(rest[:end].strip(b" \t"))
+        if end == len(rest):
+            break
+        rest = rest[end + 1 :]
+    assert split_list(value) == pieces
+    assert headers.first_of_list(value) == pieces[0]
 
 
 @given(usual_pieces)
