@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 
 from edge_proxy.addr import Side
 from edge_proxy.pipeline.calls import CallBook, Tally
 from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.telemetry.page import counter, gauge, in_slices
 
 MAX_CUSTOMER_LABELS: Final = 500
 
@@ -24,13 +25,11 @@ _NONE: Final = Tally()
 
 def call_families(calls: CallBook, snapshot: Snapshot) -> Iterator[Metric]:
     """The tallies of the call book."""
-    active = GaugeMetricFamily("edge_proxy_calls_active", "Calls up now, by the side that called.", labels=["side"])
+    active = gauge("edge_proxy_calls_active", "Calls up now, by the side that called.", labels=["side"])
     for side in Side:
         active.add_metric([side], calls.active(side))
     yield active
-    ended = CounterMetricFamily(
-        "edge_proxy_calls_ended", "Attempts that were let through and are over.", labels=["side", "cause"]
-    )
+    ended = counter("edge_proxy_calls_ended", "Attempts that were let through and are over.", labels=["side", "cause"])
     for (side, cause), count in calls.ended.items():
         ended.add_metric([side, cause], count)
     yield ended
@@ -51,36 +50,33 @@ def call_families(calls: CallBook, snapshot: Snapshot) -> Iterator[Metric]:
 def _by_name(label: str, names: Sequence[str], tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     """The tallies of the configured customers or trunks; those of all others as one."""
     rows = [(name, tallies.get(name, _NONE)) for name in names]
-    others = tallies.keys() - set(names)
-    if others:
-        rest = Tally()
-        for name in others:
-            tally = tallies[name]
+    own = set(names)
+    rest: Tally | None = None
+    for name, tally in in_slices(tallies.items()):
+        if name not in own:
+            rest = rest or Tally()
             rest.active += tally.active
             rest.attempted += tally.attempted
             rest.answered += tally.answered
             rest.effective += tally.effective
+    if rest is not None:
         rows.append(("other", rest))
-    active = GaugeMetricFamily(f"edge_proxy_{label}_calls_active", f"Calls up now, by {label}.", labels=[label])
-    for name, tally in rows:
+    active = gauge(f"edge_proxy_{label}_calls_active", f"Calls up now, by {label}.", labels=[label])
+    for name, tally in in_slices(rows):
         active.add_metric([name], tally.active)
     yield active
     yield from _counted(f"{label}_calls", label, rows)
 
 
 def _counted(prefix: str, label: str, rows: Sequence[tuple[str, Tally]]) -> Iterator[Metric]:
-    attempted = CounterMetricFamily(
-        f"edge_proxy_{prefix}_attempted", f"Calls that were let through, by {label}.", labels=[label]
-    )
-    answered = CounterMetricFamily(
-        f"edge_proxy_{prefix}_answered", f"Calls that were answered, by {label}.", labels=[label]
-    )
-    effective = CounterMetricFamily(
+    attempted = counter(f"edge_proxy_{prefix}_attempted", f"Calls that were let through, by {label}.", labels=[label])
+    answered = counter(f"edge_proxy_{prefix}_answered", f"Calls that were answered, by {label}.", labels=[label])
+    effective = counter(
         f"edge_proxy_{prefix}_effective",
         f"Calls that reached the called side: answered, busy, declined or rung in vain, by {label}.",
         labels=[label],
     )
-    for name, tally in rows:
+    for name, tally in in_slices(rows):
         attempted.add_metric([name], tally.attempted)
         answered.add_metric([name], tally.answered)
         effective.add_metric([name], tally.effective)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address
+from edge_proxy.telemetry.page import CONTENT_TYPE, page_of
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 _SLOW_CLIENT_S: Final = 5.0
 _MAX_CLIENTS: Final = 8
+_GZIP_LEVEL: Final = 1
+_PLAIN: Final = "text/plain; charset=utf-8"
 
 
 class _Server(WSGIServer):
@@ -83,7 +87,8 @@ class TelemetryServer:
     ) -> None:
         """`listen` may be a socket that listens already (see `open_telemetry_socket`)."""
         self._listen = listen
-        self._metrics = make_wsgi_app(registry)
+        self._registry = registry
+        self._one_at_a_time = threading.Lock()
         self._is_ready = is_ready
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
@@ -113,17 +118,23 @@ class TelemetryServer:
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            page: Iterable[bytes] = self._metrics(environ, start_response)
-            return page
+            with self._one_at_a_time:  # however many ask: writers of pages would slow down each other and the calls
+                page = page_of(self._registry)
+            if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+                packed = gzip.compress(page, _GZIP_LEVEL)
+                return _answer(start_response, "200 OK", packed, CONTENT_TYPE, ("Content-Encoding", "gzip"))
+            return _answer(start_response, "200 OK", page, CONTENT_TYPE)
         if path == "/healthz":
-            return _plain_answer(start_response, "200 OK", b"alive\n")
+            return _answer(start_response, "200 OK", b"alive\n")
         if path == "/readyz":
             if self._is_ready():
-                return _plain_answer(start_response, "200 OK", b"ready\n")
-            return _plain_answer(start_response, "503 Service Unavailable", b"not ready\n")
-        return _plain_answer(start_response, "404 Not Found", b"try /metrics, /healthz or /readyz\n")
+                return _answer(start_response, "200 OK", b"ready\n")
+            return _answer(start_response, "503 Service Unavailable", b"not ready\n")
+        return _answer(start_response, "404 Not Found", b"try /metrics, /healthz or /readyz\n")
 
 
-def _plain_answer(start_response: StartResponse, status: str, body: bytes) -> list[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+def _answer(
+    start_response: StartResponse, status: str, body: bytes, content_type: str = _PLAIN, *headers: tuple[str, str]
+) -> list[bytes]:
+    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers])
     return [body]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from edge_proxy import __version__
@@ -23,6 +23,7 @@ from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
 from edge_proxy.telemetry.equipment_metrics import equipment_families
 from edge_proxy.telemetry.limit_metrics import limit_families
 from edge_proxy.telemetry.log_sink import sink
+from edge_proxy.telemetry.page import Family, counter, gauge, in_slices, let_go
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
@@ -146,21 +147,21 @@ class WorkerCollector(Collector):
 
     def _health(self) -> Iterator[Metric]:
         source = self._source
-        info = GaugeMetricFamily("edge_proxy_build_info", "Version and engine that run.", labels=["version", "engine"])
+        info = gauge("edge_proxy_build_info", "Version and engine that run.", labels=["version", "engine"])
         info.add_metric([__version__, source.engine], 1)
         yield info
-        yield GaugeMetricFamily("edge_proxy_ready", "1 when every listener is up.", value=int(source.state.is_ready))
-        yield CounterMetricFamily(
+        yield gauge("edge_proxy_ready", "1 when every listener is up.", value=int(source.state.is_ready))
+        yield counter(
             "edge_proxy_internal_errors",
             "Bugs met while handling a message or a timer; the message is dropped, the service goes on.",
             value=source.state.internal_errors,
         )
-        yield CounterMetricFamily(
+        yield counter(
             "edge_proxy_log_warnings_suppressed",
             "Warnings that were not written because too many of their kind came at once.",
             value=source.state.warnings_suppressed,
         )
-        yield CounterMetricFamily(
+        yield counter(
             "edge_proxy_log_lines_lost",
             "Log lines that nobody took: stderr is a pipe that is not read, or a disk that stalls or is full.",
             value=sink.lost,
@@ -216,12 +217,13 @@ class WorkerCollector(Collector):
     def _customers(self, counts: dict[tuple[str, Outcome], int]) -> Metric:
         family = _counter("customer_verdicts", "Attempts from or to a customer by outcome.", "customer", "outcome")
         labelled = [customer.id for customer in self._source.pipeline.snapshot.customers[:MAX_CUSTOMER_LABELS]]
+        for customer in in_slices(labelled):
+            for outcome in Outcome:
+                family.add_metric([customer, outcome], counts.get((customer, outcome), 0))
         rest: dict[Outcome, int] = {}
-        zero = {(customer, outcome): 0 for customer in labelled for outcome in Outcome}
-        for (customer, outcome), count in (zero | counts).items():
-            if (customer, outcome) in zero:
-                family.add_metric([customer, outcome], count)
-            else:
+        own = set(labelled)
+        for (customer, outcome), count in in_slices(counts.items()):
+            if customer not in own:
                 rest[outcome] = rest.get(outcome, 0) + count
         for outcome, count in rest.items():
             family.add_metric(["other", outcome], count)
@@ -236,7 +238,7 @@ class WorkerCollector(Collector):
         calls = _counter("asn_calls", "Attempts from an AS by outcome.", "asn", "outcome")
         names = _gauge("asn_info", "The name of each labelled AS.", "asn", "name")
         table = pipeline.snapshot.asn_table
-        for label, totals in pipeline.ledger.labelled(self._source.max_asn_labels):
+        for label, totals in in_slices(pipeline.ledger.labelled(self._source.max_asn_labels, let_go)):
             carried.add_metric([label, "in", "signalling"], totals.bytes_in)
             carried.add_metric([label, "out", "signalling"], totals.bytes_out)
             packets.add_metric([label, "in", "signalling"], totals.packets_in)
@@ -250,7 +252,7 @@ class WorkerCollector(Collector):
         rates = _gauge(
             "trunk_committed_rate_bytes_per_second", "The committed rate of a trunk, from the configuration.", "trunk"
         )
-        for trunk in pipeline.snapshot.trunks:
+        for trunk in in_slices(pipeline.snapshot.trunks):
             if trunk.committed_rate_bps:
                 rates.add_metric([trunk.id], trunk.committed_rate_bps / 8)
         yield rates
@@ -279,7 +281,7 @@ class WorkerCollector(Collector):
         )
         yield _plain("evidence_recovered", "Records saved from the buffer of a life that ended badly.", stats.recovered)
         backlog = self._source.backlog_bytes
-        yield GaugeMetricFamily("edge_proxy_evidence_backlog_bytes", "Bytes not yet in the file.", value=backlog)
+        yield gauge("edge_proxy_evidence_backlog_bytes", "Bytes not yet in the file.", value=backlog)
 
     def _data(self) -> Iterator[Metric]:
         source = self._source
@@ -287,7 +289,7 @@ class WorkerCollector(Collector):
         info = _gauge("snapshot_info", "The version of the data that decides.", "version")
         info.add_metric([snapshot.version], 1)
         yield info
-        yield GaugeMetricFamily(
+        yield gauge(
             "edge_proxy_snapshot_loaded_timestamp_seconds",
             "When the data that decides was loaded.",
             value=source.state.snapshot_loaded_at,
@@ -296,10 +298,8 @@ class WorkerCollector(Collector):
         for result, count in source.state.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
-        yield GaugeMetricFamily(
-            "edge_proxy_asn_table_ranges", "Address ranges in the ASN table.", value=snapshot.asn_table.ranges
-        )
-        yield GaugeMetricFamily(
+        yield gauge("edge_proxy_asn_table_ranges", "Address ranges in the ASN table.", value=snapshot.asn_table.ranges)
+        yield gauge(
             "edge_proxy_owned_numbers", "Numbers assigned to customers.", value=snapshot.rulebook.ownership.numbers
         )
 
@@ -326,13 +326,13 @@ class WorkerCollector(Collector):
         yield from (errors, overflows, buffers, drops, connections, closed)
 
 
-def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(f"edge_proxy_{name}", text, labels=labels)
+def _counter(name: str, text: str, *labels: str) -> Family:
+    return counter(f"edge_proxy_{name}", text, labels=labels)
 
 
-def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"edge_proxy_{name}", text, labels=labels)
+def _gauge(name: str, text: str, *labels: str) -> Family:
+    return gauge(f"edge_proxy_{name}", text, labels=labels)
 
 
-def _plain(name: str, text: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"edge_proxy_{name}", text, value=value)
+def _plain(name: str, text: str, value: float) -> Family:
+    return counter(f"edge_proxy_{name}", text, value=value)
