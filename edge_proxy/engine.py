@@ -32,7 +32,14 @@ GROUP: Final = "edge_proxy_engine"
 FLOORS: Final = ("sip", "transaction", "numbers", "traffic", "policy", "routing", "pipeline")
 """The packages that are compiled, with addr.py beneath them."""
 
-SHELL: Final = ("evidence/recorder.py", "telemetry/call_log.py", "transport/driver.py")
+SHELL: Final = (
+    "evidence/journal.py",
+    "evidence/recorder.py",
+    "evidence/ring.py",
+    "evidence/segments.py",
+    "telemetry/call_log.py",
+    "transport/driver.py",
+)
 """Files above the floors that every datagram or call goes through as well."""
 
 SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX") or ".so"

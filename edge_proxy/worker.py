@@ -123,7 +123,7 @@ class Worker:
         self._journal = Journal(
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
         )
-        self._recorder = Recorder(self._journal, settings.node, number)
+        self._recorder = Recorder(self._journal.put, settings.node, number)
         self._pipeline: Pipeline | None = None
         self._driver: Driver | None = None
         self.names = NameResolver(

@@ -73,6 +73,7 @@ class Journal:
         "_condition",
         "_directory",
         "_drain_lock",
+        "_drainer",
         "_flush_target",
         "_lock_fd",
         "_next_sync",
@@ -81,7 +82,6 @@ class Journal:
         "_ring_bytes",
         "_stopping",
         "_sync_interval_s",
-        "_thread",
         "_wake",
         "_worker",
         "_writer",
@@ -117,7 +117,7 @@ class Journal:
         self._condition = threading.Condition()
         self._wake = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._drainer: threading.Thread | None = None
         self.stats = JournalStats()
         self.last_error = ""
 
@@ -196,16 +196,16 @@ class Journal:
 
     def start(self) -> None:
         """Set the drainer to work."""
-        if self._lock_fd < 0 or self._thread is not None:
+        if self._lock_fd < 0 or self._drainer is not None:
             raise EvidenceError(f"cannot start journal {self._directory}: not open, or started already")
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=f"evidence-{self._worker}", daemon=True)
-        self._thread.start()
+        self._drainer = threading.Thread(target=self._run, name=f"evidence-{self._worker}", daemon=True)
+        self._drainer.start()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything put so far is on disk; False when the disk did not take it in time."""
         target = self._ring.head
-        if self._thread is None:
+        if self._drainer is None:
             self._drain_counting_errors(must_sync=True)
             return self._ring.tail >= target
         self._flush_target = target
@@ -217,11 +217,11 @@ class Journal:
         """Move the rest to disk, once, and let go. What the disk does not take stays in the ring for `open`."""
         if self._lock_fd < 0:
             return
-        if self._thread is not None:
+        if self._drainer is not None:
             self._stopping = True
             self._wake.set()
-            self._thread.join()
-            self._thread = None
+            self._drainer.join()
+            self._drainer = None
         self._drain_counting_errors(must_sync=True)
         self._release()
 

@@ -166,11 +166,19 @@ def _bounded(record: AttemptRecord | EndRecord) -> AttemptRecord | EndRecord:
 
 def _bounded_list(entries: list[str], limit: int) -> list[str]:
     if len(entries) > limit:
-        entries = [*entries[: limit - 1], f"…(+{len(entries) - limit + 1})"]
+        entries = [*entries[: limit - 1], left_out(len(entries) - limit + 1)]
     return [_bounded_text(entry) for entry in entries]
 
 
 def _bounded_text(text: str) -> str:
-    if len(text) > MAX_TEXT_CHARS:
-        text = f"{text[:_KEPT_CHARS]}…(+{len(text) - _KEPT_CHARS})"
-    return _SURROGATE.sub("\ufffd", text)
+    return _SURROGATE.sub("\ufffd", bound_text(text))
+
+
+def bound_text(text: str) -> str:
+    """The text, within the bound."""
+    return text if len(text) <= MAX_TEXT_CHARS else text[:_KEPT_CHARS] + left_out(len(text) - _KEPT_CHARS)
+
+
+def left_out(count: int) -> str:
+    """What stands for so many characters or entries."""
+    return f"…(+{count})"

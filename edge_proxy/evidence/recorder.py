@@ -1,100 +1,116 @@
 """Put the pipeline's records into the journal: the last step before a message leaves.
 
 What returns from `keep` would survive a crash of the process. A record that found no room is counted by the journal.
+
+The bytes are those that encoding an `AttemptRecord` or `EndRecord` (record.py) gives, with its bounds, written field by
+field: to build the object first would cost as much again. tests/unit/evidence/test_recorder.py holds both together.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
-from edge_proxy.addr import Wall
-from edge_proxy.evidence.journal import Journal
-from edge_proxy.evidence.record import AttemptRecord, EndRecord, encode
-from edge_proxy.numbers.e164 import format_e164
+from edge_proxy.addr import E164, Wall
+from edge_proxy.evidence.record import MAX_ASSERTED, MAX_SIGNALS, MAX_TEXT_CHARS, bound_text, left_out
+from edge_proxy.pipeline.record_text import quote, quote_word, write_address, write_decimal, write_fraction
 from edge_proxy.pipeline.records import Attempt, Ending, Record, show_id
-from edge_proxy.policy.verdict import Outcome
+from edge_proxy.policy.claims import Claim
+from edge_proxy.policy.facts import CallFacts
+from edge_proxy.policy.verdict import Outcome, Signal
+
+_MOST_CHARS: Final = MAX_TEXT_CHARS
+_MONITORED: Final = Outcome.MONITORED
 
 
 class Recorder:
-    """Writes the records of one worker of one node."""
+    """Writes the records of one worker of one node; `put` takes each, as one JSON object on one line."""
 
-    __slots__ = ("_journal", "_node", "_second", "_second_text", "_worker")
+    __slots__ = ("_put", "_second", "_second_text", "_writer")
 
-    def __init__(self, journal: Journal, node: str, worker: int) -> None:
-        self._journal = journal
-        self._node = node
-        self._worker = worker
+    def __init__(self, put: Callable[[bytes], bool], node: str, worker: int) -> None:
+        self._put = put
+        self._writer = b'"node":%b,"worker":%d' % (_text(node), worker)
         self._second = -1
-        self._second_text = ""
+        self._second_text = b""
 
     def keep(self, records: Iterable[Record]) -> None:
         """Record each, in order."""
         for record in records:
-            built = self._attempt(record) if isinstance(record, Attempt) else self._end(record)
-            self._journal.put(encode(built))
+            self._put(self._attempt(record) if isinstance(record, Attempt) else self._end(record))
 
-    def _attempt(self, attempt: Attempt) -> AttemptRecord:
+    def _attempt(self, attempt: Attempt) -> bytes:
         facts, verdict = attempt.facts, attempt.verdict
         source = facts.source
         origin = source.origin
-        number = facts.from_claim.number
-        called = attempt.called_number
-        would_block = verdict.outcome is Outcome.MONITORED
-        return AttemptRecord(
-            id=show_id(attempt.evidence_id),
-            at=self._time(attempt.at),
-            node=self._node,
-            worker=self._worker,
-            side=origin.side,
-            transport=source.transport,
-            source=str(source.address),
-            asn=origin.asn,
-            customer=attempt.customer or None,
-            trunk=None if origin.trunk is None else origin.trunk.id,
-            method=facts.method,
-            call_id=facts.call_id,
-            cseq=facts.cseq,
-            from_uri=facts.from_claim.text,
-            from_number=None if number is None else format_e164(number),
-            asserted=[claim.text for claim in facts.asserted],
-            claimed=[f"{claim.header} {claim.text}" for claim in facts.caller_claims[len(facts.asserted) :]],
-            request_uri=facts.request_uri_text,
-            called_number=None if called is None else format_e164(called),
-            user_agent=facts.user_agent,
-            outcome=verdict.outcome,
-            status=verdict.status,
-            reason=verdict.reason,
-            rule=verdict.rule,
-            ip_origin=verdict.ip_origin,
-            signals=[str(signal) for signal in verdict.signals],
-            proof=verdict.proof,
-            identity=origin.identity or None,
-            mode=attempt.mode,
-            would_block=would_block,
-            snapshot=attempt.snapshot,
-            emergency=verdict.is_emergency,
+        trunk = origin.trunk
+        claim = facts.from_claim
+        from_text = _text(claim.text)
+        caller_claims = facts.caller_claims
+        signals = verdict.signals
+        return (
+            b'{"kind":"attempt","id":"%b","at":"%b",%b,"side":%b,"transport":%b,"source":"%b","asn":%d%b%b'
+            b',"method":%b,"call_id":%b,"cseq":%d,"from_uri":%b%b%b%b,"request_uri":%b%b%b'
+            b',"outcome":%b,"status":%d,"reason":%b,"rule":%b,"ip_origin":%b%b,"proof":%b%b,"mode":%b%b,"snapshot":%b%b}'
+            % (
+                show_id(attempt.evidence_id).encode("ascii"),
+                self._time(attempt.at),
+                self._writer,
+                quote_word(origin.side),
+                quote_word(source.transport),
+                write_address(source.address),
+                origin.asn,
+                _customer(attempt.customer),
+                b"" if trunk is None else b',"trunk":%b' % _word(trunk.id),
+                _word(facts.method),
+                _text(facts.call_id),
+                facts.cseq,
+                from_text,
+                _number(b"from", claim.number),
+                _asserted(facts.asserted, claim, from_text) if facts.asserted else b"",
+                _claimed(facts) if len(caller_claims) > len(facts.asserted) else b"",
+                _text(facts.request_uri_text),
+                _number(b"called", attempt.called_number),
+                b',"user_agent":%b' % _text(facts.user_agent) if facts.user_agent else b"",
+                quote_word(verdict.outcome),
+                verdict.status,
+                quote_word(verdict.reason),
+                _word(verdict.rule),
+                quote_word(verdict.ip_origin),
+                _signals(signals) if signals else b"",
+                quote_word(verdict.proof),
+                b',"identity":%b' % _text(origin.identity) if origin.identity else b"",
+                quote_word(attempt.mode),
+                b',"would_block":true' if verdict.outcome is _MONITORED else b"",
+                _word(attempt.snapshot),
+                b',"emergency":true' if verdict.is_emergency else b"",
+            )
         )
 
-    def _end(self, ending: Ending) -> EndRecord:
-        return EndRecord(
-            id=show_id(ending.evidence_id),
-            at=self._time(ending.at),
-            node=self._node,
-            worker=self._worker,
-            call_id=ending.call_id,
-            customer=ending.customer or None,
-            direction=ending.caller_side,
-            cause=ending.cause,
-            ended_by=ending.ended_by,
-            status=ending.status,
-            setup_s=None if ending.setup_s is None else round(ending.setup_s, 6),
-            duration_s=None if ending.duration_s is None else round(ending.duration_s, 6),
-            pdd_s=None if ending.pdd_s is None else round(ending.pdd_s, 6),
-            q850=ending.q850,
+    def _end(self, ending: Ending) -> bytes:
+        q850 = ending.q850
+        return (
+            b'{"kind":"end","id":"%b","at":"%b",%b,"call_id":%b%b,"direction":%b,"cause":%b,"ended_by":%b,"status":%d'
+            b"%b%b%b%b}"
+            % (
+                show_id(ending.evidence_id).encode("ascii"),
+                self._time(ending.at),
+                self._writer,
+                _text(ending.call_id),
+                _customer(ending.customer),
+                quote_word(ending.caller_side),
+                quote_word(ending.cause),
+                quote_word(ending.ended_by),
+                ending.status,
+                _seconds(b"setup", ending.setup_s),
+                _seconds(b"duration", ending.duration_s),
+                _seconds(b"pdd", ending.pdd_s),
+                b"" if q850 is None else b',"q850":%d' % q850,
+            )
         )
 
-    def _time(self, at: Wall) -> str:
+    def _time(self, at: Wall) -> bytes:
         """RFC 3339 with microseconds; the part up to the second is made once a second.
 
         Not by `datetime`: each time that an aware one is formatted, CPython's method cache keeps one more small string,
@@ -103,5 +119,50 @@ class Recorder:
         second = int(at)
         if second != self._second:
             self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return "%s.%06dZ" % (self._second_text, int((at - second) * 1_000_000))  # noqa: UP031 - faster when compiled
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode("ascii")
+        return b"%b.%bZ" % (self._second_text, write_fraction(int((at - second) * 1_000_000)))
+
+
+def _text(text: str) -> bytes:
+    return quote(text if len(text) <= _MOST_CHARS else bound_text(text))
+
+
+def _word(text: str) -> bytes:
+    """Of a text of which few different ones are expected."""
+    return quote_word(text if len(text) <= _MOST_CHARS else bound_text(text))
+
+
+def _customer(customer: str) -> bytes:
+    return b',"customer":%b' % _word(customer) if customer else b""
+
+
+def _number(whose: bytes, number: E164 | None) -> bytes:
+    return b"" if number is None else b',"%b_number":"+%d"' % (whose, number)
+
+
+def _seconds(what: bytes, value_s: float | None) -> bytes:
+    return b"" if value_s is None else b',"%b_s":%b' % (what, write_decimal(value_s, 6))
+
+
+def _asserted(claims: tuple[Claim, ...], caller: Claim, from_text: bytes) -> bytes:
+    if len(claims) == 1:
+        text = claims[0].text
+        return b',"asserted":[%b]' % (from_text if text is caller.text else _text(text))
+    return b',"asserted":%b' % _list([claim.text for claim in claims], MAX_ASSERTED)
+
+
+def _claimed(facts: CallFacts) -> bytes:
+    others = facts.caller_claims[len(facts.asserted) :]
+    return b',"claimed":%b' % _list([f"{claim.header} {claim.text}" for claim in others], MAX_ASSERTED)
+
+
+def _signals(signals: tuple[Signal, ...]) -> bytes:
+    if len(signals) > MAX_SIGNALS:
+        return b',"signals":%b' % _list([str(signal) for signal in signals], MAX_SIGNALS)
+    return b',"signals":[%b]' % b",".join([_word(str(signal)) for signal in signals])
+
+
+def _list(entries: list[str], limit: int) -> bytes:
+    if len(entries) > limit:
+        entries = [*entries[: limit - 1], left_out(len(entries) - limit + 1)]
+    return b"[%b]" % b",".join([_text(entry) for entry in entries])

@@ -1,6 +1,7 @@
 """From the record of a call to its line in the log: one JSON object, as structlog's lines are, made without it.
 
-Text that came from a peer is cut, and its control characters are escaped by the JSON encoding.
+Text that came from a peer is cut, and its control characters are escaped by the JSON encoding. The line of a call is
+written field by field, as its record is (evidence/recorder.py).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import Final
 
 import msgspec
 
+from edge_proxy.pipeline.record_text import quote, quote_word, write_address, write_decimal, write_fraction
 from edge_proxy.pipeline.records import Attempt, Ending, show_id
 from edge_proxy.policy.verdict import Outcome
 from edge_proxy.telemetry.log_sink import sink
 
 _PEER_TEXT_MAX: Final = 128
+_ALLOWED: Final = Outcome.ALLOWED
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -38,14 +41,16 @@ class LineClock:
     """
 
     def __init__(self) -> None:
-        self._made = (-1, "")
+        self._made: tuple[int, bytes] = (-1, b"")
 
-    def now(self) -> str:
-        second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    def now(self) -> bytes:
+        at = time.time_ns() // 1000
+        second = at // 1_000_000
         made = self._made  # one object, since other threads log too
         if made[0] != second:
-            made = self._made = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        return "%s.%06dZ" % (made[1], microseconds)  # noqa: UP031 - as in evidence/recorder.py
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode("ascii")
+            made = self._made = (second, text)
+        return b"%b.%bZ" % (made[1], write_fraction(at - second * 1_000_000))
 
 
 clock = LineClock()
@@ -64,59 +69,69 @@ class CallLog:
     def refused(self, attempt: Attempt) -> None:
         """An attempt that went no further than us."""
         if self._refused:
-            _write("call refused", _attempt_fields(attempt))
+            _write(_attempt_fields(attempt), b"call refused")
 
     def ended(self, ending: Ending) -> None:
         """A call that was let through is over."""
         attempt = ending.attempt
-        has_reason = attempt is not None and attempt.verdict.outcome is not Outcome.ALLOWED
-        if not (self._all or (self._refused and has_reason)):
+        if not (self._all or (self._refused and attempt is not None and attempt.verdict.outcome is not _ALLOWED)):
             return
-        if attempt is None:
-            fields: dict[str, object] = {
-                "id": show_id(ending.evidence_id),
-                "customer": ending.customer,
-                "call_id": ending.call_id[:_PEER_TEXT_MAX],
-            }
-        else:
+        if attempt is not None:
             fields = _attempt_fields(attempt)
-        fields["cause"] = ending.cause
-        fields["ended_by"] = ending.ended_by
-        fields["final_status"] = ending.status
-        fields["setup_s"] = _round(ending.setup_s)
-        fields["duration_s"] = _round(ending.duration_s)
-        fields["pdd_s"] = _round(ending.pdd_s)
-        fields["q850"] = ending.q850
-        _write("call ended", fields)
+        else:
+            fields = b'"id":"%b","customer":%b,"call_id":%b' % (
+                show_id(ending.evidence_id).encode("ascii"),
+                quote_word(ending.customer),
+                quote(ending.call_id[:_PEER_TEXT_MAX]),
+            )
+        q850 = ending.q850
+        _write(
+            b'%b,"cause":%b,"ended_by":%b,"final_status":%d,"setup_s":%b,"duration_s":%b,"pdd_s":%b,"q850":%b'
+            % (
+                fields,
+                quote_word(ending.cause),
+                quote_word(ending.ended_by),
+                ending.status,
+                _round(ending.setup_s),
+                _round(ending.duration_s),
+                _round(ending.pdd_s),
+                b"null" if q850 is None else b"%d" % q850,
+            ),
+            b"call ended",
+        )
 
 
-def _write(event: str, fields: dict[str, object]) -> None:
+def _write(fields: bytes, event: bytes) -> None:
     """One line, whole: what else is logged at the same time comes before or after it."""
-    fields["event"] = event
-    fields["level"] = "info"
-    fields["timestamp"] = clock.now()
-    sink.write(serialize(fields) + b"\n")
+    sink.write(b'{%b,"event":"%b","level":"info","timestamp":"%b"}\n' % (fields, event, clock.now()))
 
 
-def _attempt_fields(attempt: Attempt) -> dict[str, object]:
+def _attempt_fields(attempt: Attempt) -> bytes:
     facts, verdict = attempt.facts, attempt.verdict
-    origin = facts.source.origin
-    return {
-        "id": show_id(attempt.evidence_id),
-        "method": facts.method[:32],
-        "call_id": facts.call_id[:_PEER_TEXT_MAX],
-        "from_side": origin.side,
-        "source": str(facts.source.address),
-        "asn": origin.asn,
-        "customer": attempt.customer,
-        "verdict": verdict.outcome,
-        "status": verdict.status,
-        "reason": verdict.reason,
-        "rule": verdict.rule,
-        "text": verdict.text[:_PEER_TEXT_MAX],
-        "ip_origin": verdict.ip_origin,
-    }
+    source = facts.source
+    origin = source.origin
+    text = verdict.text[:_PEER_TEXT_MAX]
+    return (
+        b'"id":"%b","method":%b,"call_id":%b,"from_side":%b,"source":"%b","asn":%d,"customer":%b'
+        b',"verdict":%b,"status":%d,"reason":%b,"rule":%b,"text":%b,"ip_origin":%b'
+        % (
+            show_id(attempt.evidence_id).encode("ascii"),
+            quote_word(facts.method[:32]),
+            quote(facts.call_id[:_PEER_TEXT_MAX]),
+            quote_word(origin.side),
+            write_address(source.address),
+            origin.asn,
+            quote_word(attempt.customer),
+            quote_word(verdict.outcome),
+            verdict.status,
+            quote_word(verdict.reason),
+            quote_word(verdict.rule),
+            # Of a call that nothing speaks against it is the same words again and again.
+            quote_word(text) if verdict.outcome is _ALLOWED else quote(text),
+            quote_word(verdict.ip_origin),
+        )
+    )
 
 
-def _round(value_s: float | None) -> float | None:
-    return None if value_s is None else round(value_s, 3)
+def _round(value_s: float | None) -> bytes:
+    return b"null" if value_s is None else write_decimal(value_s, 3)

@@ -19,7 +19,7 @@ _BURST: Final = 10
 
 
 def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = clock.now()
+    event["timestamp"] = clock.now().decode("ascii")
     return event
 
 
