@@ -55,7 +55,7 @@ class Choice(NamedTuple):
 
 def sources() -> list[Path]:
     """Every file the compiled engine depends on, relative to the package."""
-    files = [PACKAGE / "addr.py", PACKAGE / "errors.py"]
+    files = [PACKAGE / "addr.py", PACKAGE / "errors.py", PACKAGE / "native.py"]
     for floor in FLOORS:
         files.extend(sorted((PACKAGE / floor).glob("*.py")))
     files.extend(PACKAGE / file for file in SHELL)
@@ -63,8 +63,11 @@ def sources() -> list[Path]:
 
 
 def is_compiled(source: Path) -> bool:
-    """Whether this one of `sources` becomes machine code; errors stay classes that others can derive from."""
-    return source.name not in ("__init__.py", "errors.py")
+    """Whether this one of `sources` becomes machine code; errors stay classes that others can derive from.
+
+    What speaks to the compiler stays Python too.
+    """
+    return source.name not in ("__init__.py", "errors.py", "native.py")
 
 
 def digest(source: Path) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from edge_proxy.addr import E164, Side, Wall
+from edge_proxy.native import mypyc_attr
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.parties import Mode
 from edge_proxy.policy.token_buckets import Key
@@ -38,6 +39,7 @@ class Party(StrEnum):
     PROXY = "proxy"
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Attempt:
     """One attempt and its verdict. `evidence_id` is a 64-bit number, shown as 16 hexadecimal digits."""
@@ -76,6 +78,7 @@ class Attempt:
         self.holds = holds
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Ending:
     """The end of an attempt that was let through. Durations are None where the phase was never reached or seen."""

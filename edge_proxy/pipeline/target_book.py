@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 
 from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
+from edge_proxy.native import mypyc_attr
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.destinations import NO_DESTINATIONS, TRUNKS
 from edge_proxy.routing.health import TargetHealth
@@ -25,6 +26,7 @@ from edge_proxy.sip.overload import read_feedback
 from edge_proxy.sip.uri import Uri
 
 
+@mypyc_attr(acyclic=True)
 class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from edge_proxy.addr import E164
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
@@ -32,6 +33,7 @@ _COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Claim:
     """One identity that a message claims. `uri` is None when it could not be read."""
@@ -64,6 +66,7 @@ class Claim:
         return uri.host.endswith(".invalid") or uri.user.lower() in _ANONYMOUS_USERS
 
 
+@mypyc_attr(acyclic=True)
 class Claims:
     """The claims of one header: those that were read, and whether there are more."""
 

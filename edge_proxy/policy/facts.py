@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
 from edge_proxy.policy.claims import (
     NO_CLAIMS,
@@ -33,6 +34,7 @@ _SEMICOLON: Final = 0x3B
 _METHODS: Final = {b"INVITE": "INVITE", b"MESSAGE": "MESSAGE"}
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class CallFacts:
     """One attempt. Header texts are cut to 512 characters; nothing here is trusted because it is here."""

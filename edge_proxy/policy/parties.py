@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from edge_proxy.addr import Address, Asn, Side, Transport
+from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import DialPlan
 from edge_proxy.numbers.emergency import EmergencyPlan
 from edge_proxy.policy.access import OPEN_ACCESS, Access, Proof
@@ -95,6 +96,7 @@ class Origin:
         return _ADDRESS_UDP if transport is _UDP else _ADDRESS_TCP
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Source:
     """An origin and the very address and transport a message came by."""

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from edge_proxy.native import mypyc_attr
 from edge_proxy.policy.parties import Origin
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
@@ -33,6 +34,7 @@ class HeaderTraces:
     reasons: tuple[bytes, ...] = ()
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Traces:
     """What stands in headers and in the session description; "" for what is not there."""

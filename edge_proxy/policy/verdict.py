@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from edge_proxy.native import mypyc_attr
 from edge_proxy.policy.access import Proof
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ STATUS_OF: Final[dict[Reason, int]] = {
 _REFUSED: Final = Outcome.REFUSED
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Verdict:
     """The decision on one attempt. `status` is 0 when it was not refused; `text` is for a person.

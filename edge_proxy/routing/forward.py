@@ -13,6 +13,7 @@ from typing import Final, final
 
 from edge_proxy.addr import Address, Listener, Transport
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import Via, parse_name_addr
 from edge_proxy.sip.message import Message
@@ -36,6 +37,7 @@ URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 """Base 64 in the letters that a URI and a token may hold (RFC 4648 §5)."""
 
 
+@mypyc_attr(acyclic=True)
 @final
 class Routed:
     """A request after route preprocessing (§16.4) and, where the next hop is a strict router, §16.6 step 6."""
@@ -235,6 +237,7 @@ def _begins(listener: Listener) -> tuple[bytes, bytes, bytes]:
     return begins
 
 
+@mypyc_attr(acyclic=True)
 @final
 class RouteRecord:
     """What makes later requests of a dialog come through us: the side that the first one came in by, and the token."""

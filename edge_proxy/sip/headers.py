@@ -11,6 +11,7 @@ from typing import Final, final
 
 from edge_proxy.addr import Address
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 
 # One top-level piece of a list: quoted strings and <...> may hold commas (§7.3.1).
@@ -122,6 +123,7 @@ def find_param(params: bytes, name: bytes) -> bytes | None:
     return None
 
 
+@mypyc_attr(acyclic=True)
 @final
 class SentBy:
     """How a Via value begins, up to its parameters: made once for a peer, whose Vias all begin alike."""
@@ -140,6 +142,7 @@ class SentBy:
         """Host and port as text and number, as listeners have them."""
 
 
+@mypyc_attr(acyclic=True)
 @final
 class Via:
     """The top Via: where the response goes (RFC 3261 §18.2.2) and which transaction it is (§17.2.3)."""
@@ -326,6 +329,7 @@ def response_address(via: Via, source: Address | None) -> Address | None:
     return Address(host.decode("ascii", "replace"), port)
 
 
+@mypyc_attr(acyclic=True)
 @final
 class NameAddr:
     """`"Display" <uri>;params` or `uri;params` (RFC 3261 §20.10: without brackets the parameters are the header's)."""

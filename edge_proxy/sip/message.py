@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final, final
 
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import Via, first_of_list, split_list
 
@@ -27,6 +28,7 @@ def line_value(line: bytes) -> bytes:
     return value.strip(b" \t\r\n")
 
 
+@mypyc_attr(acyclic=True)
 @final
 class HeaderLine:
     """One header line, and what was read of it, for whoever asks next.
@@ -76,6 +78,7 @@ class HeaderLine:
         return values
 
 
+@mypyc_attr(acyclic=True)
 class Message:
     """A request (`method` and `uri` set) or a response (`status` set, `method` is CSeq's).
 

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from edge_proxy.errors import RemoteProtocolError
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip.headers import find_param
 
 _SIP: Final = "sip"
@@ -26,6 +27,7 @@ _PERCENT: Final = 0x25  # asking for a byte by its number costs a tenth of askin
 _OPAQUE: Final = re.compile(rb"([^\s<>\";?]++)(;[^\s<>\"]*+)?")
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False, unsafe_hash=True)
 class Uri:
     """A URI split into what routing and policy ask for. Nobody changes one that is made: they are shared.
