@@ -20,6 +20,9 @@ Wall = NewType("Wall", float)
 
 UNKNOWN_ASN = Asn(0)
 
+NEVER: Final = Monotonic(float("inf"))
+"""A deadline of nothing."""
+
 
 class Transport(StrEnum):
     """How a message travelled; the values are the Via transport tokens in lower case (RFC 3261 §20.42)."""

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from edge_proxy.addr import Address, Asn, Monotonic, Side, Wall
+from edge_proxy.addr import NEVER, Address, Asn, Monotonic, Side, Wall
+from edge_proxy.native import mypyc_attr
 from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
 from edge_proxy.policy.behaviour import ShortCallWatch
@@ -36,6 +37,7 @@ _TIMED_OUT: Final = EndCause.TIMED_OUT
 _EFFECTIVE_REFUSALS: Final = frozenset({480, 486, 600, 603})
 
 
+@mypyc_attr(acyclic=True)
 class Tally:
     """Counts of one side, customer, trunk or AS. ASR is answered / attempted, NER effective / attempted, ACD
     talk_ms / the answered calls that are over."""
@@ -50,6 +52,7 @@ class Tally:
         self.talk_ms = 0
 
 
+@mypyc_attr(acyclic=True)
 class Call:
     """One attempt that was let through, from its verdict to its end. Addresses are where each side really is."""
 
@@ -301,9 +304,9 @@ class CallBook:
                 del self._unseen[next(iter(self._unseen))]
             self._unseen[evidence_id] = None
 
-    def next_deadline(self) -> Monotonic | None:
-        """When `expire` must be called at the latest; None when no call is up."""
-        return Monotonic(self._ticks[0] * _SLOT_S) if self._ticks else None
+    def next_deadline(self) -> Monotonic:
+        """When `expire` must be called at the latest; NEVER when no call is up."""
+        return Monotonic(self._ticks[0] * _SLOT_S) if self._ticks else NEVER
 
     def forget_empty_slots(self) -> None:
         """Let go of deadlines that no call has any more, hours ahead as they may be, and of the room calls took.

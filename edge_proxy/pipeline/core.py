@@ -6,11 +6,10 @@ over what is to be recorded and then sent, in that order. It sees no socket, no 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import TLS, UDP, Address, Listener, Monotonic, Side, Wall
+from edge_proxy.addr import NEVER, TLS, UDP, Address, Listener, Monotonic, Side, Wall
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.admission import Admission, Challenge
@@ -21,6 +20,7 @@ from edge_proxy.pipeline.deciding import Decider
 from edge_proxy.pipeline.identity_border import ResponseBorder, attempt_identity, dialog_identity
 from edge_proxy.pipeline.output import Output
 from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
+from edge_proxy.pipeline.own_tags import OwnTags
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
@@ -91,7 +91,8 @@ class Pipeline:
         self._records: list[Record] = []
         self._sends: list[Send] = []
         self._sides = [listener.side for listener in settings.listeners]
-        self._tag_hash = hashlib.blake2b(key=settings.secret, digest_size=8)
+        self._counts = [self.counters.sides[side] for side in self._sides]
+        self._tags = OwnTags(settings.secret)
         self._aliases: list[Alias] = []
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         egress = Egress(settings.listeners)
@@ -103,7 +104,9 @@ class Pipeline:
         self._signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
         border = ResponseBorder(self._peers, settings.listeners, snapshot.rulebook)
-        self._proxy = Proxy(self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil, border)
+        self._proxy = Proxy(
+            self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil, border, self._tags
+        )
         self.scanners = Scanners(self._own, self._signer, snapshot)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
         self.decider = Decider(settings.worker, self.counters, self.calls)
@@ -139,7 +142,7 @@ class Pipeline:
 
     def receive(self, data: bytes, source: Address, listener: Listener, now: Monotonic) -> None:
         """Take in one datagram. Whatever it holds, it is counted once and never raises."""
-        counts = self.counters.sides[listener.side]
+        counts = self._counts[listener.slot]
         counts.received += 1
         counts.received_bytes += len(data)
         is_tls = listener.transport is TLS
@@ -192,11 +195,13 @@ class Pipeline:
 
     def next_timer(self) -> Monotonic | None:
         """When `handle_timer` must be called at the latest; None when nothing is waiting."""
-        earliest = _earlier(self.layer.next_deadline(), self._proxy.next_deadline())
+        earliest = self.layer.next_deadline()
+        earliest = _earlier(earliest, self._proxy.next_deadline())
         earliest = _earlier(earliest, self.prober.next_deadline())
         earliest = _earlier(earliest, self.calls.next_deadline())
         earliest = _earlier(earliest, self.targets.reductions.next_deadline())
-        return _earlier(earliest, self.overload.next_deadline())
+        earliest = _earlier(earliest, self.overload.next_deadline())
+        return earliest if earliest < NEVER else None
 
     def handle_timer(self, now: Monotonic) -> None:
         """Let time pass: retransmissions, time-outs, probes, calls whose end was lost."""
@@ -214,16 +219,17 @@ class Pipeline:
         if endings:
             self._records.extend(endings)
             endings.clear()
-        output = Output(self._records, self._sends[:], self.targets.take_wanted(), self._aliases)
+        sends = self._sends
+        output = Output(self._records, sends, self.targets.take_wanted(), self._aliases)
+        self._records = []
+        self._sends = self.layer.out = []
         if self._aliases:
             self._aliases = []
         if self.overload.is_active:
-            self.overload.tell(output.sends)
-        self._records = []
-        self._sends.clear()  # the transaction layer holds this very list
-        for send in output.sends:
+            self.overload.tell(sends)
+        for send in sends:
             side = self._sides[send.slot]
-            counts = self.counters.sides[side]
+            counts = self._counts[send.slot]
             length = len(send.data)
             counts.sent += 1
             counts.sent_bytes += length
@@ -238,7 +244,7 @@ class Pipeline:
             if not data.strip(b"\r\n\0 "):
                 return Disposition.ABSORBED, Cause.KEEPALIVE
             return Disposition.DROPPED, Cause.TOO_SHORT
-        counts = self.counters.sides[listener.side]
+        counts = self._counts[listener.slot]
         try:
             message = parse_message(data, self.snapshot.limits, is_stream=listener.transport is not UDP)
         except MalformedMessageError as error:
@@ -355,7 +361,7 @@ class Pipeline:
 
     def _leave_ack(self, ack: Message, cause: Cause) -> Outcome:
         """An ACK that goes no further: to an answer of ours without a transaction, which its tag shows, or dropped."""
-        if ack.to_tag and ack.to_tag == self._stateless_tag(ack):
+        if ack.to_tag and ack.to_tag == self._tags.without_transaction(ack):
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
         return Disposition.DROPPED, cause
 
@@ -397,9 +403,9 @@ class Pipeline:
         invite = self.layer.find_server(key, grammar.METHOD_INVITE)
         server = self._open_server(message, key, source, listener)
         if invite is None:
-            self.layer.respond(server, 481, build_response(message, 481, to_tag=self._tag(key)), now)
+            self.layer.respond(server, 481, build_response(message, 481, to_tag=self._tags.of(key)), now)
             return Disposition.ANSWERED, Cause.UNKNOWN_DIALOG
-        self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tag(key)), now)
+        self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tags.of(key)), now)
         if invite.user is not None:
             reasons = [line.raw for line in message.headers if line.kind == grammar.REASON]
             self._proxy.cancel(invite.user, reasons, now, q850_cause(message))
@@ -448,7 +454,7 @@ class Pipeline:
         server = self._open_server(received, key, source, listener)
         account = None if state.is_emergency else state.customer
         message = dialog_identity(message, (source, listener, account), hops, self._peers, self.snapshot.rulebook)
-        context = ForwardContext(server, message, routed, hops, None, None, self._tag(key), crossing, account)
+        context = ForwardContext(server, message, routed, hops, None, None, crossing, account)
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.
             is_early = call is not None and call.answered_at is None
@@ -497,7 +503,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.REFUSED_SILENTLY
         server = self._open_server(message, key, source, listener)
         if not verdict.passes:
-            data = refuse(message, attempt, self.settings.node, self._tag(key))
+            data = refuse(message, attempt, self.settings.node, self._tags.of(key))
             self.layer.respond(server, verdict.status, data, now)
             return Disposition.ANSWERED, Cause.REFUSED
         is_invite = message.method == grammar.METHOD_INVITE
@@ -533,7 +539,7 @@ class Pipeline:
         if not verdict.is_emergency:
             message = attempt_identity(message, attempt.facts.source.origin, hops[0].listener)
             message = with_tag(message, attempt, self.snapshot.rulebook.tag_headers)
-        context = ForwardContext(server, message, routed, hops, record, call, self._tag(key), crossing, account)
+        context = ForwardContext(server, message, routed, hops, record, call, crossing, account)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context
@@ -551,7 +557,7 @@ class Pipeline:
         now: Monotonic,
     ) -> None:
         """An attempt that was let through goes nowhere: it is answered, and its end recorded like any other."""
-        data = build_response(message, status, to_tag=self._tag(server.key), extra=extra)
+        data = build_response(message, status, to_tag=self._tags.of_transaction(server.key), extra=extra)
         self.layer.respond(server, status, data, now)
         call = self.calls.begin(attempt, now, source)
         ending = self.calls.end(call, EndCause.REJECTED, Party.PROXY, status, now, self._wall(now))
@@ -571,7 +577,8 @@ class Pipeline:
         """Answer without a transaction: what the same request, sent again, gets again (§8.2.7)."""
         address = reply_address(message, source, listener)
         if address is not None:
-            data = build_response(message, status, phrase=phrase, to_tag=self._stateless_tag(message), extra=extra)
+            tag = self._tags.without_transaction(message)
+            data = build_response(message, status, phrase=phrase, to_tag=tag, extra=extra)
             self._sends.append(Send(listener.slot, address, data))
 
     def _open_server(
@@ -581,18 +588,9 @@ class Pipeline:
         is_reliable = listener.transport is not UDP
         return self.layer.open_server(key, message, listener.slot, address, is_reliable=is_reliable)
 
-    def _stateless_tag(self, message: Message) -> bytes:
-        """The To tag of answers without a transaction; their ACK is known by it."""
-        return self._tag(message.call_id + b" %d" % message.cseq)
-
-    def _tag(self, seed: bytes) -> bytes:
-        tag = self._tag_hash.copy()  # the key is worked in once
-        tag.update(seed)
-        return tag.hexdigest().encode()
-
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)
 
 
-def _earlier(one: Monotonic | None, other: Monotonic | None) -> Monotonic | None:
-    return other if one is None or (other is not None and other < one) else one
+def _earlier(one: Monotonic, other: Monotonic) -> Monotonic:
+    return other if other < one else one

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_proxy.addr import Monotonic
+from edge_proxy.addr import NEVER, Monotonic
 from edge_proxy.sip.overload import feedback_params, with_feedback
 from edge_proxy.transaction.layer import Send
 
@@ -59,9 +59,9 @@ class Overload:
         if ended >= self._settles_at:
             self.settle(ended, wall_offset_s)
 
-    def next_deadline(self) -> Monotonic | None:
+    def next_deadline(self) -> Monotonic:
         """When the share must be looked at again even if no turn comes."""
-        return self._settles_at if self.is_active else None
+        return self._settles_at if self.is_active else NEVER
 
     def settle(self, now: Monotonic, wall_offset_s: float) -> None:
         """An interval is over, if it is time: set the share anew."""

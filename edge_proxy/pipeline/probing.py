@@ -108,11 +108,13 @@ class Prober(Generic[U]):
             asked[key] = one
             self._wheel.start(0.0, one, _SEND)  # as soon as somebody says what time it is
 
-    def next_deadline(self) -> Monotonic | None:
+    def next_deadline(self) -> Monotonic:
         return self._wheel.next_deadline()
 
     def handle_timer(self, now: Monotonic) -> None:
         """Send the probes that are due, give up on those that were not answered."""
+        if now < self._wheel.next_deadline():
+            return
         self._wheel.fire_due(now, lambda one, event: self._fire(one, event, now))
 
     def receive_response(self, response: Message, now: Monotonic) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_proxy.addr import UDP, Monotonic, Wall
+from edge_proxy.native import mypyc_attr
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.identity_border import ResponseBorder
+from edge_proxy.pipeline.own_tags import OwnTags
 from edge_proxy.pipeline.records import EndCause, Ending, Party
 from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
@@ -35,6 +37,7 @@ from edge_proxy.sip.overload import ASK
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
+from edge_proxy.transaction.keys import key_of_transaction
 from edge_proxy.transaction.layer import ClientTransaction, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.tables import State
 from edge_proxy.transaction.timers import WaitingLine
@@ -45,6 +48,7 @@ _FAILS_OVER: Final = frozenset({503})
 Outcome = tuple[Disposition, Cause | None]
 
 
+@mypyc_attr(acyclic=True)
 class ForwardContext:
     """A request on its way: what came, where it may still go, and what has become of it (§16's response context)."""
 
@@ -67,7 +71,6 @@ class ForwardContext:
         "request",
         "routed",
         "server",
-        "tag",
     )
 
     def __init__(
@@ -78,7 +81,6 @@ class ForwardContext:
         hops: Sequence[Hop],
         record: RouteRecord | None,
         call: Call | None,
-        tag: bytes,
         crossing: Crossing | None = None,
         account: str | None = None,
     ) -> None:
@@ -90,7 +92,6 @@ class ForwardContext:
         self.record = record
         """What our Record-Route says, on whichever hop; None when later requests need not come through us."""
         self.call = call
-        self.tag = tag
         self.client: ClientTransaction[ForwardContext] | None = None
         self.attempt_number = 0
         self.is_invite = request.method == grammar.METHOD_INVITE
@@ -122,6 +123,7 @@ class Proxy:
         "_cancels",
         "_counters",
         "_layer",
+        "_tags",
         "_targets",
         "_timers_c",
         "_veil",
@@ -139,8 +141,10 @@ class Proxy:
         targets: TargetBook,
         veil: TopologyVeil,
         border: ResponseBorder,
+        tags: OwnTags,
     ) -> None:
         self._layer = layer
+        self._tags = tags
         self.border = border
         self._calls = calls
         self._counters = counters
@@ -212,21 +216,22 @@ class Proxy:
             return
         received = context.received
         if received is not None:
-            self._layer.respond(context.server, 500, build_response(received, 500, to_tag=context.tag), now)
+            self._answer(context, received, 500, now)
         self._finish(context, EndCause.REJECTED, Party.PROXY, 500, now)
 
-    def next_deadline(self) -> Monotonic | None:
+    def next_deadline(self) -> Monotonic:
         timer_c, cancel = self._timers_c.next_deadline(), self._cancels.next_deadline()
-        return timer_c if cancel is None or (timer_c is not None and timer_c < cancel) else cancel
+        return timer_c if timer_c < cancel else cancel
 
     def handle_timer(self, now: Monotonic) -> None:
         """Timer C (§16.8) and the transactions that waited in vain."""
         for client, context in self._layer.handle_timer(now):
             if context is not None and context.client is client:
                 self._hop_failed(context, now)
-        for line in (self._timers_c, self._cancels):
-            while (due := line.take_due(now)) is not None:
-                self._timer_c(due, now)
+        while (due := self._timers_c.take_due(now)) is not None:
+            self._timer_c(due, now)
+        while (due := self._cancels.take_due(now)) is not None:
+            self._timer_c(due, now)
 
     def _try_next_hop(self, context: ForwardContext, now: Monotonic) -> None:
         request, routed = context.request, context.routed
@@ -378,12 +383,17 @@ class Proxy:
         if not context.is_invite:
             self._layer.stay_silent(context.server, now)
         elif received is not None:
-            self._layer.respond(context.server, 408, build_response(received, 408, to_tag=context.tag), now)
+            self._answer(context, received, 408, now)
         self._finish(context, EndCause.TIMED_OUT, Party.PROXY, 408, now)
+
+    def _answer(self, context: ForwardContext, received: Message, status: int, now: Monotonic) -> None:
+        """With a final response of our own."""
+        tag = self._tags.of_transaction(context.server.key)
+        self._layer.respond(context.server, status, build_response(received, status, to_tag=tag), now)
 
     def _send_cancel(self, context: ForwardContext, client: ClientTransaction[ForwardContext], now: Monotonic) -> None:
         context.has_sent_cancel = True
-        branch = client.key.partition(b" ")[0]
+        branch = key_of_transaction(client.key)
         if self._layer.find_client(branch, grammar.METHOD_CANCEL) is None:
             data = build_cancel(client.request, context.cancel_lines)
             self._layer.open_client(
@@ -409,7 +419,6 @@ class Proxy:
     def _let_go(self, context: ForwardContext) -> None:
         """Its final response is through: nothing waits for it any more, and what only the request needs can go."""
         context.request = context.routed = context.record = None
-        context.tag = b""
         context.hops = []
         if context.is_invite:
             self._timers_c.stop(context)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Set
 from typing import Final, NamedTuple
 
-from edge_proxy.addr import Address, Monotonic
+from edge_proxy.addr import NEVER, Address, Monotonic
 from edge_proxy.sip.overload import Feedback
 
 MAX_VALIDITY_S: Final = 300.0
@@ -62,12 +62,14 @@ class TargetReductions:
         asked = self.in_force.get(address)
         return 0 if asked is None else asked.percent
 
-    def next_deadline(self) -> Monotonic | None:
-        """When the first of them ends; None without any."""
-        return min((asked.until for asked in self.in_force.values()), default=None) if self.in_force else None
+    def next_deadline(self) -> Monotonic:
+        """When the first of them ends; NEVER without any."""
+        return min([asked.until for asked in self.in_force.values()]) if self.in_force else NEVER
 
     def expire(self, now: Monotonic) -> None:
         """Forget the reductions whose time is over."""
+        if not self.in_force:
+            return
         for address in [address for address, asked in self.in_force.items() if asked.until <= now]:
             del self.in_force[address]
 

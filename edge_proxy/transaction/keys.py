@@ -26,3 +26,8 @@ def server_key(request: Message) -> bytes:
 def transaction_key(key: bytes, method: bytes) -> bytes:
     """The key within its own method; ACK belongs to INVITE (§17.2.3)."""
     return key + (b" INVITE" if method == grammar.METHOD_ACK else b" " + method)
+
+
+def key_of_transaction(key: bytes) -> bytes:
+    """What `transaction_key` was made from."""
+    return key.rpartition(b" ")[0]

@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from edge_proxy.addr import Address, Monotonic
 from edge_proxy.errors import LocalProtocolError
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.serializer import build_response
@@ -111,6 +112,7 @@ _INVITE_SERVER: Final = _flatten(INVITE_SERVER)
 _NON_INVITE_SERVER: Final = _flatten(NON_INVITE_SERVER)
 
 
+@mypyc_attr(acyclic=True)
 class Send:
     """One message to leave through the listener with this slot."""
 
@@ -144,7 +146,18 @@ class ServerTransaction(Generic[U]):
 class ClientTransaction(Generic[U]):
     """A request we sent, until no response to it can come any more (§17.1)."""
 
-    __slots__ = ("address", "interval_s", "is_reliable", "key", "request", "rows", "slot", "state", "user")
+    __slots__ = (
+        "address",
+        "interval_s",
+        "is_reliable",
+        "key",
+        "request",
+        "rows",
+        "slot",
+        "state",
+        "times_out_at",
+        "user",
+    )
 
     def __init__(
         self, key: bytes, method: bytes, request: bytes, slot: int, address: Address, *, is_reliable: bool
@@ -158,6 +171,8 @@ class ClientTransaction(Generic[U]):
         self.rows = _INVITE_CLIENT if is_invite else _NON_INVITE_CLIENT
         self.state = _CALLING if is_invite else _TRYING
         self.interval_s = 0.0
+        self.times_out_at = 0.0
+        """When Timer B or F is due, as long as it has not been started."""
         self.user: U | None = None
 
 
@@ -241,12 +256,19 @@ class TransactionLayer(Generic[U]):
         self.clients[key] = client
         self.out.append(Send(slot, address, data))
         timers = self.timers
-        is_invite = client.rows is _INVITE_CLIENT
-        if not is_reliable:
+        client.times_out_at = now + timers.timeout_s
+        if is_reliable:
+            self._start_timeout(client)
+        else:
+            # Most are answered before they have to be sent again, and then need no Timer B or F.
             client.interval_s = timers.t1_s
-            self._wheel.start(now + timers.t1_s, client, _TIMER_A if is_invite else _TIMER_E)
-        self._wheel.start(now + timers.timeout_s, client, _TIMER_B if is_invite else _TIMER_F)
+            self._wheel.start(now + timers.t1_s, client, _TIMER_A if client.rows is _INVITE_CLIENT else _TIMER_E)
         return client
+
+    def _start_timeout(self, client: ClientTransaction[U]) -> None:
+        event = _TIMER_B if client.rows is _INVITE_CLIENT else _TIMER_F
+        self._wheel.start(client.times_out_at, client, event)
+        client.times_out_at = 0.0
 
     def find_client(self, branch: bytes, method: bytes) -> ClientTransaction[U] | None:
         return self.clients.get(transaction_key(branch, method))
@@ -259,7 +281,7 @@ class TransactionLayer(Generic[U]):
         """Stop waiting for an answer to `client`; what comes late finds no transaction."""
         self._end_client(client)
 
-    def next_deadline(self) -> Monotonic | None:
+    def next_deadline(self) -> Monotonic:
         return self._wheel.next_deadline()
 
     def handle_timer(self, now: Monotonic) -> list[tuple[ClientTransaction[U], U | None]]:
@@ -309,6 +331,7 @@ class TransactionLayer(Generic[U]):
             self._start_server_timers(server, does, now)
         if server.state == _TERMINATED:
             self.servers.pop(server.key, None)
+            server.key = b""
             server.user = None  # the context points back here: no cycle may outlive the transaction
         return does & _PASS_UP != 0
 
@@ -335,6 +358,8 @@ class TransactionLayer(Generic[U]):
         if does & _RESEND_REQUEST:
             self.requests_resent += 1
             self.out.append(Send(client.slot, client.address, client.request))
+            if client.times_out_at:
+                self._start_timeout(client)
         elif does & _SEND_ACK and response is not None:
             self.out.append(Send(client.slot, client.address, build_ack(client.request, response)))
         if does & _ANY_CLIENT_TIMER:
@@ -351,6 +376,7 @@ class TransactionLayer(Generic[U]):
             client.request = b""
             self._wheel.start(now + timers.timeout_s, client, _TIMER_M)
         elif does & _START_K:
+            client.request = b""
             self._wait_or_end(client, _TIMER_K, timers.t4_s, now)
         elif does & _START_D:
             self._wait_or_end(client, _TIMER_D, timers.timer_d_s, now)
@@ -376,6 +402,7 @@ class TransactionLayer(Generic[U]):
         client.state = _TERMINATED
         client.user = None
         self.clients.pop(client.key, None)
+        client.key = client.request = b""  # a timer may hold on to it for some time
 
 
 def _class_of(status: int) -> int:

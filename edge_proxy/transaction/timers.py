@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from edge_proxy.addr import Monotonic
+from edge_proxy.addr import NEVER, Monotonic
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ class TimerWheel(Generic[T]):
         slot.events.append(event)
         self.pending += 1
 
-    def next_deadline(self) -> Monotonic | None:
-        """When the earliest slot is due; None when nothing is waiting."""
-        return Monotonic(self._ticks[0] * TICK_S) if self._ticks else None
+    def next_deadline(self) -> Monotonic:
+        """When the earliest slot is due; NEVER when nothing is waiting."""
+        return Monotonic(self._ticks[0] * TICK_S) if self._ticks else NEVER
 
     def fire_due(self, now: Monotonic, fire: Callable[[T, int], None]) -> None:
         """Call `fire(owner, event)` for all that is due at `now`, in order of deadline."""
@@ -109,34 +109,42 @@ class WaitingLine(Generic[T]):
     What left it, or was never in it, is not held here in any way.
     """
 
-    __slots__ = ("_due_at", "length_s")
+    __slots__ = ("_due_at", "_earliest", "length_s")
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
         self._due_at: OrderedDict[T, Monotonic] = OrderedDict()
+        self._earliest = NEVER
+        """Not after the first is due: whoever was first when this was set may have left since."""
 
     def __len__(self) -> int:
         return len(self._due_at)
 
     def start(self, owner: T, now: Monotonic) -> None:
         """Wait from now on, also when it has waited before."""
-        self._due_at[owner] = Monotonic(now + self.length_s)
+        due_at = Monotonic(now + self.length_s)
+        self._due_at[owner] = due_at
         self._due_at.move_to_end(owner)
+        self._earliest = min(self._earliest, due_at)
 
     def stop(self, owner: T) -> None:
         self._due_at.pop(owner, None)
+        if not self._due_at:
+            self._earliest = NEVER
 
-    def next_deadline(self) -> Monotonic | None:
-        """When the first is due; None when nobody waits."""
-        for due_at in self._due_at.values():
-            return due_at
-        return None
+    def next_deadline(self) -> Monotonic:
+        """When `take_due` must be called at the latest; NEVER when nobody waits."""
+        return self._earliest
 
     def take_due(self, now: Monotonic) -> T | None:
         """The first whose time is over, which no longer waits; None when there is none."""
+        if now < self._earliest:
+            return None
+        self._earliest = NEVER
         for owner, due_at in self._due_at.items():
+            self._earliest = due_at
             if due_at <= now:
-                del self._due_at[owner]
+                self.stop(owner)
                 return owner
             break
         return None

@@ -7,14 +7,13 @@ send, arm one timer. The order is the promise: evidence is kept before the messa
 from __future__ import annotations
 
 import asyncio
-import bisect
 import functools
-import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
+from time import monotonic, time
 from typing import Final
 
-from edge_proxy.addr import Address, Listener, Monotonic
+from edge_proxy.addr import NEVER, Address, Listener, Monotonic
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -55,7 +54,12 @@ class DelayHistogram:
         self.sum_s = 0.0
 
     def observe(self, delay_s: float, count: int) -> None:
-        self.buckets[bisect.bisect_left(DELAY_BUCKETS_S, delay_s)] += count
+        place = 0
+        for bound_s in DELAY_BUCKETS_S:
+            if delay_s <= bound_s:
+                break
+            place += 1
+        self.buckets[place] += count
         self.sum_s += delay_s * count
 
 
@@ -77,9 +81,10 @@ class Driver:
         self.mesh: Mesh | None = None
         """The way to the other workers of the same listeners; None: there are none."""
         self._ports = list(ports)
+        self._by_slot: list[list[tuple[bytes, Address]]] = [[] for _ in ports]
         self._keep = keep
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_error: Callable[[BaseException, bytes], None] = lambda _error, _data: None
 
@@ -121,16 +126,15 @@ class Driver:
     def _set_clock(self) -> None:
         """Keep the wall clock beside the monotonic one; it is set again now and then, since an operator may set it."""
         assert self._loop is not None  # noqa: S101 - start() comes first
-        self.pipeline.wall_offset_s = time.time() - time.monotonic()
+        self.pipeline.wall_offset_s = time() - monotonic()
         self._loop.call_later(_CLOCK_CHECK_S, self._set_clock)
 
     def _take_turn(self, listener: Listener, batch: list[Received]) -> None:
-        started = time.monotonic()
+        started = Monotonic(monotonic())
         pipeline = self.pipeline
-        now = Monotonic(started)
         for data, source in batch:
             try:
-                pipeline.receive(data, source, listener, now)
+                pipeline.receive(data, source, listener, started)
             except Exception as error:  # noqa: BLE001 - one message must never end the service; it is told and counted
                 self.internal_errors += 1
                 pipeline.count_internal_error(listener.side)
@@ -138,21 +142,21 @@ class Driver:
         self._finish_turn()
         if batch:
             self.turns += 1
-            ended = Monotonic(time.monotonic())
+            ended = Monotonic(monotonic())
             self.delays.observe(ended - started, len(batch))
-            pipeline.overload.observe(listener.slot, len(batch), now, ended, pipeline.wall_offset_s)
+            pipeline.overload.observe(listener.slot, len(batch), started, ended, pipeline.wall_offset_s)
 
     def _unreachable(self, listener: Listener, address: Address, messages: list[bytes]) -> None:
-        now = Monotonic(time.monotonic())
+        now = Monotonic(monotonic())
         for message in messages:
             self.pipeline.unreachable(listener.slot, address, message, now)
         self._finish_turn()
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
         try:
-            self.pipeline.handle_timer(Monotonic(time.monotonic()))
+            self.pipeline.handle_timer(Monotonic(monotonic()))
         except Exception as error:  # noqa: BLE001 - as above
             self.internal_errors += 1
             self._on_error(error, b"")
@@ -162,27 +166,24 @@ class Driver:
         output = self.pipeline.collect()
         if output.records:
             self._keep(output.records)
-        for slot, peer, address in output.aliases:
-            self._ports[slot][0].alias(peer, address)
-        self._send(output.sends)
+        if output.aliases:
+            for slot, peer, address in output.aliases:
+                self._ports[slot][0].alias(peer, address)
+        if output.sends:
+            self._send(output.sends)
         if output.wanted_names:
             self.want_names(output.wanted_names)
         self._arm()
 
     def _send(self, sends: list[Send]) -> None:
         """Every port gets what it has to send in one call, in order."""
-        if len(sends) == 1:
-            send = sends[0]
-            self._ports[send.slot][0].send_all([(send.data, send.address)])
-            return
-        by_slot: dict[int, list[tuple[bytes, Address]]] = {}
+        by_slot = self._by_slot
         for send in sends:
-            messages = by_slot.get(send.slot)
-            if messages is None:
-                messages = by_slot[send.slot] = []
-            messages.append((send.data, send.address))
-        for slot, messages in by_slot.items():
-            self._ports[slot][0].send_all(messages)
+            by_slot[send.slot].append((send.data, send.address))
+        for slot, messages in enumerate(by_slot):
+            if messages:
+                by_slot[slot] = []
+                self._ports[slot][0].send_all(messages)
 
     def _arm(self) -> None:
         """Keep one loop timer armed for the pipeline's next deadline, or for some time before it."""
@@ -191,7 +192,7 @@ class Driver:
             return
         if self._timer is not None:
             self._timer.cancel()
-        now = time.monotonic()
+        now = monotonic()
         delay_s = min(max(deadline - now, _EARLIEST_S), _LATEST_S)
-        self._timer_at = min(deadline, now + delay_s)
+        self._timer_at = Monotonic(min(deadline, now + delay_s))
         self._timer = self._loop.call_later(delay_s, self._tick)

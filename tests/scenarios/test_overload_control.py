@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from edge_proxy.addr import Address, Monotonic, Side
+from edge_proxy.addr import NEVER, Address, Monotonic, Side
 from edge_proxy.pipeline.counters import Cause, Disposition
 from edge_proxy.pipeline.overload import Overload
 from edge_proxy.telemetry.target_metrics import target_families
@@ -253,7 +253,7 @@ def test_share_falls_to_nothing_when_the_load_is_gone() -> None:
     overload(core, 30)
     core.advance(10.0)
     assert not core.pipeline.overload.is_active
-    assert core.pipeline.overload.next_deadline() is None
+    assert core.pipeline.overload.next_deadline() == NEVER
     leaves(call(core))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_proxy.addr import Monotonic
+from edge_proxy.addr import NEVER, Monotonic
 from edge_proxy.pipeline.overload import FULL_TURN, INTERVAL_S, Overload
 from edge_proxy.transport.udp import _DATAGRAMS_A_TURN
 
@@ -68,9 +68,9 @@ def test_share_shrinks_by_the_timer_when_nothing_comes_any_more() -> None:
     """No turn tells that all is well."""
     overload = Overload(0.05)
     turns(overload, 10.0, 3.0, length_s=0.1)
-    while (deadline := overload.next_deadline()) is not None:
+    while (deadline := overload.next_deadline()) != NEVER:
         overload.settle(deadline, 0.0)
-        assert overload.next_deadline() in {None, deadline + INTERVAL_S}
+        assert overload.next_deadline() in {NEVER, deadline + INTERVAL_S}
     assert overload.percent == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_proxy.addr import Address, Monotonic
+from edge_proxy.addr import NEVER, Address, Monotonic
 from edge_proxy.routing.reductions import MAX_VALIDITY_S, TargetReductions, falls_into
 from edge_proxy.sip.overload import Feedback
 
@@ -41,7 +41,7 @@ def test_reduction_ends_with_its_validity() -> None:
     assert len(shed(reductions, A, 10.4)) == len(CALLS)
     assert shed(reductions, A, 10.5) == set()
     reductions.expire(Monotonic(10.5))
-    assert reductions.next_deadline() is None
+    assert reductions.next_deadline() == NEVER
     assert not reductions.in_force
     reductions.note(A, Feedback(100, 1e6, None), Monotonic(20.0))
     assert reductions.next_deadline() == 20.0 + MAX_VALIDITY_S

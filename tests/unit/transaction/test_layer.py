@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_proxy.addr import Address, Monotonic
+from edge_proxy.addr import NEVER, Address, Monotonic
 from edge_proxy.errors import LocalProtocolError
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
@@ -50,6 +50,35 @@ def test_nothing_is_sent_again_on_a_stream(method: str) -> None:
     assert rig.sent() == []
     assert rig.layer.clients == {}
     assert client.user is None
+
+
+@pytest.mark.parametrize("method", ["INVITE", "INFO"])
+def test_timeout_that_is_started_with_the_first_retransmission_is_on_time(method: str) -> None:
+    """Timers B and F count from the request (§17.1.1.2, §17.1.2.2), also when nobody looks for a while."""
+    rig = Rig()
+    client = rig.layer.open_client(b"z9hG4bKb", method.encode(), request(method, "sip:b@h"), 0, PEER, NOW)
+    assert rig.layer.handle_timer(Monotonic(104.0)) == []
+    assert rig.layer.handle_timer(Monotonic(131.9)) == []
+    assert rig.layer.clients
+    assert rig.layer.handle_timer(Monotonic(132.02)) == [(client, None)]
+    assert rig.layer.clients == {}
+
+
+@pytest.mark.parametrize(("method", "status"), [("INVITE", 486), ("INFO", 200)])
+def test_answered_in_time_needs_no_timeout(method: str, status: int) -> None:
+    """What is still due is Timer A or E, and what keeps the transaction for late responses."""
+    rig = Rig()
+    data = request(method, "sip:b@h")
+    client = rig.layer.open_client(b"z9hG4bKb", method.encode(), data, 0, PEER, NOW)
+    assert rig.layer.receive_response(client, parsed(answer(data, status)), NOW)
+    rig.sent()
+    assert rig.layer.handle_timer(Monotonic(100.6)) == []
+    deadline = rig.layer.next_deadline()
+    assert deadline == pytest.approx(132.0 if method == "INVITE" else 105.0, abs=0.02)
+    assert rig.layer.handle_timer(Monotonic(deadline + 0.01)) == []
+    assert rig.layer.clients == {}
+    assert rig.layer.next_deadline() == NEVER
+    assert rig.sent() == []
 
 
 @pytest.mark.parametrize(("method", "status"), [("INVITE", 486), ("INFO", 200)])

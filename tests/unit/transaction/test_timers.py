@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_proxy.addr import Monotonic
+from edge_proxy.addr import NEVER, Monotonic
 from edge_proxy.transaction.timers import TICK_S, TimerSettings, TimerWheel, WaitingLine
 
 moments = st.floats(0, 1e7, allow_nan=False)
@@ -25,7 +25,7 @@ def test_timer_never_fires_early_and_at_most_a_tick_late(starts: list[float], st
         deadline = wheel.next_deadline()
         due: list[int] = []
         wheel.fire_due(Monotonic(now), lambda owner, _event, due=due: due.append(owner))  # type: ignore[misc]
-        assert bool(due) == (deadline is not None and deadline <= now)
+        assert bool(due) == (deadline <= now)
         for owner in due:
             assert owner not in fired
             assert starts[owner] <= now + 1e-6
@@ -33,7 +33,7 @@ def test_timer_never_fires_early_and_at_most_a_tick_late(starts: list[float], st
         assert all(at > now - TICK_S - 1e-6 for owner, at in enumerate(starts) if owner not in fired)
         assert wheel.pending == len(starts) - len(fired)
     assert fired == set(range(len(starts)))
-    assert wheel.next_deadline() is None
+    assert wheel.next_deadline() == NEVER
 
 
 @given(moments)
@@ -42,7 +42,6 @@ def test_deadline_is_never_before_what_was_asked_for(at: float) -> None:
     wheel: TimerWheel[int] = TimerWheel()
     wheel.start(at, 1, 0)
     deadline = wheel.next_deadline()
-    assert deadline is not None
     assert at - 1e-6 <= deadline <= at + TICK_S + 1e-6
 
 
@@ -119,5 +118,9 @@ def test_waiting_line_is_what_sorting_would_give(steps: list[tuple[int, float, b
         else:
             line.stop(owner)
             expected.pop(owner, None)
-        assert line.next_deadline() == min(expected.values(), default=None)
+        earliest = min(expected.values(), default=NEVER)
+        assert line.next_deadline() <= earliest
+        assert (line.next_deadline() == NEVER) == (not expected)
+        assert line.take_due(Monotonic(min(line.next_deadline(), now))) is None
+        assert now < line.next_deadline() <= earliest  # whoever asks too early asks once
         assert len(line) == len(expected)
