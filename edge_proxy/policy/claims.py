@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from edge_proxy.addr import E164
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
-from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
+from edge_proxy.numbers.e164 import MAX_TEXT, DialPlan, Reading, ReadingRule, read_number
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
 from edge_proxy.sip.message import Message
@@ -31,6 +32,9 @@ _ASSERTED_CHARS: Final = len(_ASSERTED_BEGINS)
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
 _COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
+_CONTEXT: Final = b"phone-context"
+_CONTEXTS: Final = re.compile(rb"phone-context[ \t]*+=[ \t]*+([^;]*+)")
+_PARTIES: Final = re.compile(rb"party[ \t]*+=", re.IGNORECASE)
 
 
 @mypyc_attr(acyclic=True)
@@ -94,7 +98,7 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
                 uri = None
             if uri is not None:
                 text = uri_text[:512].decode("utf-8", "replace")
-                return Claim("From", text, uri, read_number(uri.user, plan))
+                return Claim("From", text, uri, read_user(uri, plan))
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
@@ -167,12 +171,32 @@ def read_claim(value: bytes, header: str, plan: DialPlan | None, beside: Claim |
         return Claim(header, value[:512].decode("utf-8", "replace"), None, None)
     if beside is not None and uri is beside.uri:
         return Claim(header, beside.text, uri, beside.reading)
-    return Claim(header, uri_text[:512].decode("utf-8", "replace"), uri, read_number(uri.user, plan))
+    return Claim(header, uri_text[:512].decode("utf-8", "replace"), uri, read_user(uri, plan))
+
+
+def read_user(uri: Uri, plan: DialPlan | None) -> Reading:
+    """The number that a URI names, by the plan. A `phone-context` of another country says that the plan is not meant
+    (RFC 3966 §5.1.5): then it is the number of that country, and with two contexts it is none."""
+    if not uri.user_params or uri.user[:1] == "+":
+        return read_number(uri.user, plan)
+    params = unquote_to_bytes(uri.user_params).lower()
+    if params.find(_CONTEXT) < 0:
+        return read_number(uri.user, plan)
+    contexts = {found.translate(None, b"-.()") for found in _CONTEXTS.findall(params)}
+    code = b"+%d" % (0 if plan is None else plan.country_code)
+    if all(not context.startswith(b"+") or context.startswith(code) for context in contexts):
+        return read_number(uri.user, plan)
+    if len(contexts) > 1:
+        return Reading(uri.user[:MAX_TEXT], ReadingRule.NOT_A_NUMBER, None)
+    return read_number(contexts.pop().decode("utf-8", "replace") + uri.user, plan)
 
 
 def _is_about_the_called(value: bytes) -> bool:
+    """Whether it says so, and nothing else beside it."""
     try:
         params = parse_name_addr(value, "Remote-Party-ID").params
     except RemoteProtocolError:
         return False
-    return (find_param(params, b"party") or b"").strip(b'"').lower() == b"called"
+    if (find_param(params, b"party") or b"").strip(b'"').lower() != b"called":
+        return False
+    return len(_PARTIES.findall(params)) == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_proxy.native import mypyc_attr
-from edge_proxy.numbers.e164 import DialPlan, Reading, read_number
+from edge_proxy.numbers.e164 import DialPlan, Reading
 from edge_proxy.policy.claims import (
     NO_CLAIMS,
     NO_PRIVACY,
@@ -19,6 +19,7 @@ from edge_proxy.policy.claims import (
     from_claim,
     listed_claims,
     privacy_of,
+    read_user,
     remote_party_claims,
 )
 from edge_proxy.policy.parties import Source
@@ -127,7 +128,7 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         message.body,
     )
     if source.origin.customer is not None:
-        facts.dialled = read_number(request_uri.user, plan)
+        facts.dialled = read_user(request_uri, plan)
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:
         asserted = asserted_claims(message, plan, caller)
         facts.asserted = asserted.read

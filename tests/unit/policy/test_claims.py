@@ -18,6 +18,7 @@ from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.uri import parse_uri
 from tests.kit.messages import FAR, FOREIGN, OWNED, invite
+from tests.kit.playbook import make_snapshot
 
 SOURCE = Source(Origin(Side.CUSTOMERS, None, None, Asn(0)), Address("198.51.100.10", 5060), Transport.UDP)
 US = dial_plan("US")
@@ -44,6 +45,14 @@ PAI_FORMS = [
     ("<tel:+1-202-555-0100>", [OWN]),
     ("<tel:+1(202)555.0100>", [OWN]),
     ("<tel:2025550100;phone-context=+1>", [OWN]),
+    ("<tel:2025550100;phone-context=+1-202>", [OWN]),
+    ("<tel:2025550100;phone-context=acme.example>", [OWN]),
+    ("<tel:2025550100;phone-context=+44>", [442025550100]),
+    ("<tel:2025550100;PHONE-Context=+4-4>", [442025550100]),
+    ("<sip:2025550100;phone-context=%2B44@x;user=phone>", [442025550100]),
+    ("<sip:2025550100;;phone%2Dcontext=+44@x;user=phone>", [442025550100]),
+    ("<sip:2025550100;phone-context=+1;phone-context=+44@x;user=phone>", [None]),
+    (f"<tel:{OWNED};phone-context=+44>", [OWN]),
     (f"<sips:{OWNED}@x;user=phone>", [OWN]),
     (f"<SIP:{OWNED};npdi;rn=+13105550100@x;user=phone>", [OWN]),
     (f"<sip:{OWNED};verstat=TN-Validation-Passed@x>", [OWN]),
@@ -82,6 +91,17 @@ def test_asserted_and_preferred_values_are_read_in_every_form(value: str, number
     assert [claim.number for claim in read] == numbers
 
 
+@pytest.mark.parametrize("uri", ["tel:2025550100;phone-context=+44", "sip:2025550100;phone-context=+44@x;user=phone"])
+def test_number_of_another_country_is_none_of_the_plans(uri: str) -> None:
+    """RFC 3966 §5.1.5: digits that say where they count are not read by the country of who sends them."""
+    assert facts_of(from_=f"<{uri}>;tag=x").from_claim.number == 442025550100
+    message = parse_message(invite(uri=uri), Limits())
+    acme = Source(make_snapshot().origin_of(SOURCE.address.host, Side.CUSTOMERS), SOURCE.address, Transport.UDP)
+    dialled = extract_facts(message, acme, parse_uri(message.uri), US).dialled
+    assert dialled is not None
+    assert dialled.number == 442025550100
+
+
 @pytest.mark.parametrize(
     ("value", "numbers"),
     [
@@ -91,6 +111,8 @@ def test_asserted_and_preferred_values_are_read_in_every_form(value: str, number
         (f"<sip:{FOREIGN}@x>;party=called", []),
         (f'<sip:{FOREIGN}@x>;party="called"', []),
         (f"<sip:{FOREIGN}@x;party=called>", [OTHER]),
+        (f"<sip:{FOREIGN}@x>;party=called;party=calling", [OTHER]),
+        (f"<sip:{FOREIGN}@x>;party=called;Party = calling", [OTHER]),
         (f'"x;party=called" <sip:{FOREIGN}@x>', [OTHER]),
         (f"<sip:{OWNED}@x>;party=called, <sip:{FOREIGN}@x>;party=calling", [OTHER]),
         (f"<sip:{FOREIGN}@x>;party=whatever", [OTHER]),
