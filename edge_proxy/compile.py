@@ -32,7 +32,7 @@ from edge_proxy.errors import ConfigError
 from edge_proxy.inventory.compiled import BuildRequest, InlineRange, compile_apart, map_index
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.e164 import dial_plan
-from edge_proxy.numbers.emergency import emergency_plan
+from edge_proxy.numbers.emergency import emergency_plan, joined_plan
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.numbers.validity import national_lengths, ranges_in_use
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -105,7 +105,9 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         customers=customers,
         ownership=owned.ownership,
         plans=tuple({customer.plan.region: customer.plan for customer in customers}.values()),
-        fallback_emergency=emergency_plan(""),
+        fallback_emergency=joined_plan(
+            {customer.emergency.region: customer.emergency for customer in customers}.values()
+        ),
         refusals=refusals,
         tag_headers=frozenset(refusal.header.lower().encode() for refusal in refusals.values() if refusal.header),
         mode=Mode(settings.policy.mode),

@@ -72,7 +72,7 @@ _DROP_SEPARATORS = str.maketrans("", "", "-.() ")
 
 @dataclass(frozen=True, slots=True)
 class EmergencyPlan:
-    """The emergency numbers of one region ("" is a trunk without one), and every way they are dialled."""
+    """The emergency numbers of one region ("" is a trunk without one) or of several, and every way they are dialled."""
 
     region: str
     codes: frozenset[str] = field(compare=False)
@@ -107,6 +107,14 @@ def emergency_plan(region: str) -> EmergencyPlan:
         f"+{plan.country_code}{code}" for code in codes if len(f"{plan.country_code}{code}") <= _MAX_DIGITS
     )
     return EmergencyPlan(region, codes, certain | likely | with_country_code | _with_any_country_code())
+
+
+def joined_plan(plans: Iterable[EmergencyPlan]) -> EmergencyPlan:
+    """For callers of whom no country is known, beside customers of known ones: what is an emergency to any of them."""
+    each = [emergency_plan(""), *sorted(plans, key=lambda plan: plan.region)]
+    codes = frozenset[str]().union(*[plan.codes for plan in each])
+    dialled = frozenset[str]().union(*[plan.dialled for plan in each])
+    return EmergencyPlan(" ".join([plan.region for plan in each[1:]]), codes, dialled)
 
 
 def is_emergency(user: str, scheme: str, plan: EmergencyPlan) -> bool:

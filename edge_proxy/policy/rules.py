@@ -38,7 +38,7 @@ class Rulebook:
     plans: tuple[DialPlan, ...]
     """Every customer's dial plan, each once: how a number from a carrier may be meant."""
     fallback_emergency: EmergencyPlan
-    """For sources that no customer's country is known for."""
+    """For sources that no customer's country is known for: the numbers of all countries that customers have."""
     refuses_unknown_ip_origin: bool = False
     per_asn: AsnLimits = NO_ASN_LIMITS
     """What each source AS on the customers' side is held to."""

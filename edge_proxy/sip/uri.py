@@ -131,7 +131,8 @@ def _parse_sip(scheme: str, rest: bytes) -> Uri:
         if not user_part:
             raise RemoteProtocolError(f"{scheme} URI has an empty user", rfc="3261 §19.1.1")
         number, semicolon, tail = user_part.partition(b";")
-        user = _decode(number.partition(b":")[0])
+        # Some write sip:urn:service:sos@..: what stands behind this colon is no password.
+        user = _decode(number if number[:4].lower() == b"urn:" else number.partition(b":")[0])
         user_params = semicolon + tail
     bare_host = host.strip(b"[]").decode("ascii").lower()
     return Uri(scheme, user, bare_host, port, user_params, params or b"", headers or b"")

@@ -32,7 +32,13 @@ from tests.kit.messages import (
 from tests.kit.playbook import STRANGER, Peer, Playbook, make_snapshot
 
 ACME = 'id: acme\n    sources: ["198.51.100.10/32"]'
-EMERGENCIES = [f"sip:911@{OURS_FOR_CUSTOMERS}", f"sip:112@{OURS_FOR_CUSTOMERS}", "urn:service:sos", "tel:911"]
+EMERGENCIES = [
+    f"sip:911@{OURS_FOR_CUSTOMERS}",
+    f"sip:112@{OURS_FOR_CUSTOMERS}",
+    "urn:service:sos",
+    "tel:911",
+    f"sip:urn:service:sos@{OURS_FOR_CUSTOMERS}",
+]
 ASN_TABLE = Path(__file__).parents[2] / "config/asn-sample.tsv"
 ASN_LINES = ["198.51.100.0\t198.51.100.255\t64500\tUS\tEXAMPLE"]
 ENFORCED = (
@@ -187,6 +193,20 @@ def test_emergency_call_of_who_would_be_challenged_is_one() -> None:
         play.stranger.sends(request("INVITE", f"sip:{number}@{OURS_FOR_CUSTOMERS}", source=STRANGER)).gets(100)
         play.carrier.gets("INVITE")
         assert play.attempts[-1].verdict.reason is reason
+
+
+@pytest.mark.parametrize("credentials", [False, True])
+def test_national_emergency_number_passes_from_an_address_of_nobodys(credentials: bool) -> None:
+    """Who calls may be a customer in any of their countries whose address has changed, or who has yet to log in."""
+    secret = f"credentials: [{{username: alice, ha1_sha256: {'a' * 64}}}]"
+    more = f"{ACME}\n    {secret}" if credentials else ACME
+    play = Playbook(snapshot=make_snapshot(old=f"customers:\n  - {ACME}", new=f"customers:\n  - {more}"))
+    for number in ("110", "+49110", "933"):
+        play.stranger.sends(request("INVITE", f"sip:{number}@{OURS_FOR_CUSTOMERS}", source=STRANGER)).gets(100)
+        play.carrier.gets("INVITE")
+        assert play.attempts[-1].verdict.is_emergency
+    play.stranger.sends(request("INVITE", f"sip:999@{OURS_FOR_CUSTOMERS}", source=STRANGER))
+    play.stranger.gets(407 if credentials else 403)
 
 
 def _is_refused(case: Case, play: Playbook, reason: Reason) -> None:

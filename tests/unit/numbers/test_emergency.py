@@ -9,7 +9,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from phonenumbers.shortnumberinfo import is_emergency_number
 
 from edge_proxy.numbers.e164 import dial_plan, read_number
-from edge_proxy.numbers.emergency import _CODES, emergency_plan, is_emergency
+from edge_proxy.numbers.emergency import _CODES, emergency_plan, is_emergency, joined_plan
 
 PLANS = ["", "AT", "AU", "DE", "FR", "GB", "IN", "NU", "NZ", "US"]
 
@@ -46,6 +46,14 @@ def test_regional_codes_are_an_emergency_at_home(region: str, users: str) -> Non
     """Each region's own codes count, with text relays and test numbers, in their dialled forms."""
     plan = emergency_plan(region)
     assert all(is_emergency(user, "sip", plan) for user in users.split())
+
+
+def test_joined_plan_has_the_numbers_of_all_its_regions() -> None:
+    """For a caller of whom only is known that he may be a customer of any of them."""
+    plan = joined_plan([emergency_plan("GB"), emergency_plan("AU")])
+    assert all(is_emergency(user, "sip", plan) for user in ("999", "+44999", "000", "911", "112"))
+    assert not any(is_emergency(user, "sip", plan) for user in ("110", "12025550100", "988"))
+    assert joined_plan([]).dialled == emergency_plan("").dialled
 
 
 @pytest.mark.parametrize("user", ["9-1-1", "9.1.1", "(911)", " 911", "911;phone-context=+1", "+1-911", "9 911"])

@@ -22,6 +22,8 @@ from edge_proxy.sip.uri import Uri, forget_uris, parse_uri
         (b"sip:a?b/c@h", Uri("sip", "a?b/c", "h", None, b"", b"")),
         (b"sip:a@h;x?Subject=b@c", Uri("sip", "a", "h", None, b"", b";x", b"?Subject=b@c")),
         (b"tel:+1-202-555-0100;isub=1", Uri("tel", "+1-202-555-0100", "", None, b";isub=1", b";isub=1")),
+        (b"sip:URN:service:sos@ims.example", Uri("sip", "URN:service:sos", "ims.example", None, b"", b"")),
+        (b"sip:urns:secret@ims.example", Uri("sip", "urns", "ims.example", None, b"", b"")),
         (b"urn:service:sos.police", Uri("urn", "service:sos.police", "", None, b"", b"")),
         (b"nobodyKnowsThisScheme:what/ever", Uri("nobodyknowsthisscheme", "what/ever", "", None, b"", b"")),
     ],
