@@ -30,6 +30,7 @@ from edge_proxy.pipeline.scanners import IGNORED, Scanners
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
+from edge_proxy.policy.facts import is_callback
 from edge_proxy.policy.parties import Source
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
@@ -349,6 +350,8 @@ class Pipeline:
             plan = self.snapshot.rulebook.fallback_emergency if customer is None else customer.emergency
             if is_emergency(uri.user, uri.scheme, plan):
                 return None
+        elif peer.origin.trunk is not None and peer.origin.trunk.trusted_identity and is_callback(message):
+            return None
         if customer is None and peer.origin.trunk is None:
             return Disposition.DROPPED, Cause.UNKNOWN_SHED
         if not routed.routes and self._is_ping(message):

@@ -46,6 +46,7 @@ FROM_CARRIERS: Final[tuple[Rule, ...]] = (
     list_rules.called_is_not_listed,
     list_rules.caller_is_possible,
     rules.not_our_own_number,
+    rules.emergency_callback,
 )
 """Calls into our network; one that no rule speaks against is `carrier_call`."""
 

@@ -61,6 +61,8 @@ class CallFacts:
     """Of the forwarders, who passed the call on last: one by each of Diversion, History-Info and PASSporTs."""
     privacy: frozenset[bytes]
     has_excess_claims: bool
+    is_callback: bool
+    """It is marked as the call of an emergency centre that calls back (calls from a carrier only)."""
     is_usual: bool
     """Nothing but From and P-Asserted-Identity says who calls, and nothing that somebody passed the call on."""
     access_network: tuple[str, ...]
@@ -97,6 +99,7 @@ class CallFacts:
         self.last_forwarders = ()
         self.privacy = NO_PRIVACY
         self.has_excess_claims = False
+        self.is_callback = False
         self.is_usual = True
         self.access_network = ()
         self.content_type = ""
@@ -129,6 +132,8 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     )
     if source.origin.customer is not None:
         facts.dialled = read_user(request_uri, plan)
+    else:
+        facts.is_callback = is_callback(message)
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:
         asserted = asserted_claims(message, plan, caller)
         facts.asserted = asserted.read
@@ -153,6 +158,16 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     if agent:
         facts.user_agent = _text(agent)
     return facts
+
+
+def is_callback(message: Message) -> bool:
+    """Whether its Priority says that an emergency centre calls back (RFC 7090); who may say so is asked elsewhere."""
+    for line, kind in zip(message.lines, message.kinds, strict=True):
+        if kind == grammar.OTHER and line[:8].lower() == b"priority":
+            name, _, value = line.partition(b":")
+            if len(name.rstrip(b" \t")) == 8 and value.strip(b" \t\r\n").lower() == b"psap-callback":
+                return True
+    return False
 
 
 _UNUSUAL: Final[list[int]] = [

@@ -115,6 +115,19 @@ def emergency(case: Weighed, book: Rulebook) -> Finding | None:
     return None
 
 
+def emergency_callback(case: Weighed, book: Rulebook) -> Finding | None:
+    """An emergency centre calls back (RFC 7090): no limit holds for it. The last rule, and for trusted trunks only,
+    since all that shows it is the caller's number and a header that anybody can write."""
+    facts = case.facts
+    trunk = facts.source.origin.trunk
+    if trunk is None or not trunk.trusted_identity:
+        return None
+    plan = book.fallback_emergency if case.callee is None else case.callee.emergency
+    if facts.is_callback or is_emergency(facts.from_claim.user, "sip", plan):
+        return Finding(Reason.EMERGENCY, "an emergency centre calls back")
+    return None
+
+
 def known_source(case: Weighed, book: Rulebook) -> Finding | None:
     """The source address must be a customer's (or, on the carrier side, a trunk's)."""
     origin = case.facts.source.origin

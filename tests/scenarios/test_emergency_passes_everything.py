@@ -21,11 +21,13 @@ from tests.kit.messages import (
     CUSTOMER,
     FAR,
     FOREIGN,
+    OURS_FOR_CARRIERS,
     OURS_FOR_CUSTOMERS,
     OWNED,
     ack_of,
     answer,
     invite,
+    invite_from_carrier,
     request,
     start_line,
 )
@@ -283,3 +285,79 @@ def test_call_for_help_of_a_scanner_passes() -> None:
     assert play.count(Cause.SCANNER_IGNORED, Side.CUSTOMERS) == 1
     for uri in EMERGENCIES:
         _passes(case, play, uri)
+
+
+LIMITS_OF_THE_CALLED = {
+    Reason.CALLS_PER_SECOND: "limits: {calls_per_second: 1}",
+    Reason.CONCURRENT_CALLS: "limits: {concurrent_calls: 1}",
+    Reason.CALLED_NUMBER_RATE: "limits: {calls_to_number_per_minute: 1}",
+}
+CALLBACKS = {
+    "marked": ("<sip:+12025559110@psap.example>;tag=far", "Priority: PSAP-Callback"),
+    "its number": ("<sip:911@psap.example>;tag=far", "Subject: test"),
+    "withheld": ("<sip:anonymous@anonymous.invalid>;tag=far", "priority : psap-callback"),
+}
+
+
+def _calls_back(play: Playbook, from_: str, header: str) -> bytes:
+    uri = f"sip:{OWNED}@{OURS_FOR_CARRIERS}"
+    sent = request("INVITE", uri, header, source=play.carrier.address, from_=from_)
+    play.carrier.sends(sent)
+    return sent
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+@pytest.mark.parametrize("reason", LIMITS_OF_THE_CALLED, ids=str)
+def test_emergency_centre_that_calls_back_meets_no_limit(reason: Reason, callback: str) -> None:
+    """RFC 7090: while other calls of the carrier are refused, again and again."""
+    snapshot = make_snapshot(old=ACME, new=f"{ACME}\n    {LIMITS_OF_THE_CALLED[reason]}")
+    play = Playbook(snapshot=snapshot)
+    play.carrier.sends(invite_from_carrier()).gets(100)
+    play.customer.gets("INVITE")
+    play.refuses(invite_from_carrier(), 503, by=play.carrier)
+    assert play.attempts[-1].verdict.reason is reason
+    for _ in range(3):
+        _calls_back(play, *CALLBACKS[callback])
+        play.carrier.gets(100)
+        play.customer.gets("INVITE")
+        assert play.attempts[-1].verdict.reason is Reason.EMERGENCY
+        assert play.attempts[-1].verdict.is_emergency
+
+
+def test_emergency_centre_calls_back_while_we_shed() -> None:
+    """And where no evidence can be written."""
+    play = Playbook(snapshot=make_snapshot(more="evidence: {when_full: refuse}"))
+    play.pipeline.has_evidence_room = False
+    play.pipeline.overload.is_active = True
+    play.pipeline.overload.percent = 100
+    _calls_back(play, *CALLBACKS["marked"])
+    play.carrier.gets(100)
+    play.customer.gets("INVITE")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "from_", "header"),
+    [
+        (True, FOREIGN, "Resource-Priority: esnet.1"),
+        (True, FOREIGN, "Priority: emergency"),
+        (True, FOREIGN, "X-Priority: psap-callback"),
+        (False, FOREIGN, "Priority: psap-callback"),
+        (False, "911", "Subject: test"),
+    ],
+)
+def test_what_an_untrusted_trunk_or_another_header_says_lifts_no_limit(trusted: bool, from_: str, header: str) -> None:
+    """RFC 4412, RFC 7090 §5: a word that anybody can write grants nothing."""
+    text = f"{ACME}\n    {LIMITS_OF_THE_CALLED[Reason.CONCURRENT_CALLS]}"
+    more = "" if trusted else "    trusted_identity: false\n"
+    play = Playbook(snapshot=make_snapshot(old=ACME, new=text, more=more))
+    play.carrier.sends(invite_from_carrier()).gets(100)
+    play.customer.gets("INVITE")
+    sent = _calls_back(play, f"<sip:{from_}@psap.example>;tag=far", header)
+    play.carrier.sends(ack_of(sent, play.carrier.gets(503))).gets_nothing()
+
+
+def test_mark_of_a_callback_lends_nobody_a_number() -> None:
+    """No limit holds for it; who may call as whom does."""
+    play = Playbook()
+    sent = _calls_back(play, "<sip:+12025550101@psap.example>;tag=far", "Priority: psap-callback")
+    play.carrier.sends(ack_of(sent, play.carrier.gets(403))).gets_nothing()
