@@ -71,14 +71,18 @@ class _Claim:
 
 
 def _source_claims(document: Document) -> Iterator[_Claim]:
-    """Customers that their requests tell apart may share addresses: each way to be told is a kind of its own."""
+    """Customers that their requests tell apart may share addresses: each way to be told is a kind of its own.
+
+    So is each prefix of those that the address alone tells: of prefixes within one another the longest holds.
+    """
     kinds: dict[tuple[str, ...], int] = {}
     for customer, item, keys, text in _customer_items(document, "sources"):
         try:
             first, last, version = parse_prefix(text)
         except ValueError:
             continue
-        kind = kinds.setdefault(match_of(document, customer), len(kinds)) * 8 + version
+        told_by = match_of(document, customer) or (str(first), str(last))
+        kind = kinds.setdefault(told_by, len(kinds)) * 8 + version
         yield _Claim(kind, first, last, customer, item, keys, text)
 
 

@@ -234,7 +234,7 @@ def _ranges() -> Iterator[CorpusCall]:
         ("+12335550199", "unallocated_caller"),
         ("+446079460000", "unallocated_caller"),
         ("+442079460000", "carrier_call"),
-        ("911", "carrier_call"),
+        ("911", "emergency"),
     ):
         yield _into(f"caller-{number}", "plain", number, reason)
 

@@ -26,8 +26,7 @@ def unknown_key(config: Config) -> None:
 
 
 def overlapping_sources(config: Config) -> None:
-    config["customers"][1]["sources"] = ["127.0.0.0/29"]
-    config["customers"][2]["sources"] = ["127.0.0.9/32"]
+    config["customers"][1]["sources"] = ["::ffff:127.0.0.2"]
 
 
 def missing_table(config: Config) -> None:
@@ -48,7 +47,7 @@ def missing_section(config: Config) -> None:
     [
         (wrong_type, "evidence.retention_days", "retention_days: a year", "write"),
         (unknown_key, "customers[0].sorces", "sorces:", 'did you mean "sources"?'),
-        (overlapping_sources, "customers[1].sources[0]", "- 127.0.0.0/29", "acme"),
+        (overlapping_sources, "customers[1].sources[0]", "::ffff:127.0.0.2", "acme"),
         (missing_table, "asn.table", "table: no-such-table.tsv", "name a table of ranges"),
         (broken_gzip, "asn.table", "table: broken.tsv.gz", "name a table of ranges"),
         (missing_section, "listeners.carriers", "listeners:", "write `carriers: "),

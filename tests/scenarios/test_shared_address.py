@@ -106,7 +106,7 @@ def test_emergency_call_needs_no_mark() -> None:
 )
 def test_ambiguous_configuration_is_an_error(match: str, said: str) -> None:
     """The same address with no mark, with the same mark, or with a mark that is none."""
-    first = NORTH if "tg-NORTH" in match else ""
+    first = NORTH if "tg-NORTH" in match else customer("north", "mode: enforce") if match == "mode: enforce" else ""
     text = playbook.CONFIG.replace("TARGETS", '"sip:203.0.113.10:5090"')
     text = text.replace("customers:\n  - id: acme", "customers:\n" + first + customer("south", match) + "  - id: acme")
     with pytest.raises(ConfigErrors) as caught:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_proxy.addr import Transport
+from edge_proxy.addr import Side, Transport
+from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import (
     ConfigErrors,
     parse_settings,
@@ -134,7 +135,7 @@ ONE_ERROR = [
     (9, "    sources: [127.0.0.2/8]", 9, "customers[0].sources[0]", "127.0.0.0/8"),
     (9, "    sources: [127.0.0.2/33]", 9, "customers[0].sources[0]", "prefix length"),
     (9, "    sources: [127.0.0.2, acme]", 9, "customers[0].sources[1]", "is no IP address"),
-    (9, "    sources: [127.0.0.0/24]", 15 + 1, "customers[1].sources[0]", 'overlaps "127.0.0.0/24" of customer "acme"'),
+    (9, "    sources: [127.0.0.3/32]", 15 + 1, "customers[1].sources[0]", 'overlaps "127.0.0.3/32" of customer "acme"'),
     (10, '    targets: ["sip:x@127.0.0.2"]', 10, "customers[0].targets[0]", "names a user or headers"),
     (10, '    targets: ["sips:127.0.0.2"]', 10, "customers[0].targets[0]", "is no sip URI"),
     (10, '    targets: ["127.0.0.2"]', 10, "customers[0].targets[0]", "URI has no scheme"),
@@ -228,7 +229,7 @@ def test_all_errors_are_reported_at_once_sorted_by_line() -> None:
         BASE.replace("workers: 1", "workers: 0\nworkers: 1")
         .replace("id: globex", "id: acme")
         .replace("mode: enforce", "mode: x")
-        .replace("127.0.0.3", "127.0.0.0/8")
+        .replace("127.0.0.3", "127.0.0.2")
         .replace("node: edge-1", "nod: edge-1")
     )
     places = [error.split(": ")[:2] for error in errors_of(text)]
@@ -248,13 +249,31 @@ def test_duplicate_key_error_hides_no_value_error() -> None:
     assert len(errors_of(BASE.replace("workers: 1", "workers: 0\nworkers: 1"))) == 2
 
 
-def test_source_overlap_names_both_customers_and_both_lines() -> None:
-    """Whose call it is must be clear: two customers never share an address."""
-    (error,) = errors_of(with_line(16, '    sources: ["10.0.0.0/8", "127.0.0.2/31"]'))
+def test_source_of_two_customers_names_both_and_both_lines() -> None:
+    """Whose call it is must be clear: two customers never have the same prefix."""
+    (error,) = errors_of(with_line(16, '    sources: ["10.0.0.0/8", "127.0.0.2"]'))
     assert error == (
-        'f.yaml:16: customers[1].sources[1]: "127.0.0.2/31" of customer "globex" overlaps "127.0.0.2/32" of customer '
+        'f.yaml:16: customers[1].sources[1]: "127.0.0.2" of customer "globex" overlaps "127.0.0.2/32" of customer '
         '"acme" on line 9; an address can send as one customer only: take it from one of the two'
     )
+
+
+@pytest.mark.parametrize("is_first_wider", [False, True])
+def test_longest_prefix_that_holds_an_address_says_whose_it_is(is_first_wider: bool) -> None:
+    """One within another is clear, in whatever order they are written; those that a `match` tells apart are not."""
+    wide, narrow = '"10.0.0.0/8", "2001:db8::/32"', '"10.1.0.0/16", "2001:db8:1::/48"'
+    first, second = (wide, narrow) if is_first_wider else (narrow, wide)
+    text = with_line(9, f"    sources: [{first}]").replace('sources: ["127.0.0.3"]', f"sources: [{second}]")
+    snapshot = compile_snapshot(parse_settings(text.encode(), "f.yaml"))
+    for host, is_narrow in (
+        ("10.1.2.3", True), ("10.0.255.255", False), ("10.2.0.0", False), ("::ffff:10.1.0.1", True),
+        ("2001:db8:1::9", True), ("2001:db8:2::9", False),
+    ):  # fmt: skip
+        customer = snapshot.origin_of(host, Side.CUSTOMERS).customer
+        assert customer is not None
+        assert customer.ordinal == (is_narrow is is_first_wider)
+    marked = text.replace("    country", "    match: {trunk_group: one}\n    country")
+    assert len([error for error in errors_of(marked) if "overlaps" in error]) == 2
 
 
 def test_number_overlap_names_both_customers_and_both_lines() -> None:
