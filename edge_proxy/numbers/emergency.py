@@ -112,9 +112,12 @@ def emergency_plan(region: str) -> EmergencyPlan:
 def joined_plan(plans: Iterable[EmergencyPlan]) -> EmergencyPlan:
     """For callers of whom no country is known, beside customers of known ones: what is an emergency to any of them."""
     each = [emergency_plan(""), *sorted(plans, key=lambda plan: plan.region)]
-    codes = frozenset[str]().union(*[plan.codes for plan in each])
-    dialled = frozenset[str]().union(*[plan.dialled for plan in each])
-    return EmergencyPlan(" ".join([plan.region for plan in each[1:]]), codes, dialled)
+    codes: set[str] = set()
+    dialled: set[str] = set()
+    for plan in each:
+        codes.update(plan.codes)
+        dialled.update(plan.dialled)
+    return EmergencyPlan(" ".join([plan.region for plan in each[1:]]), frozenset(codes), frozenset(dialled))
 
 
 def is_emergency(user: str, scheme: str, plan: EmergencyPlan) -> bool:

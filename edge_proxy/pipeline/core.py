@@ -24,7 +24,7 @@ from edge_proxy.pipeline.own_tags import OwnTags
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
-from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record
+from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record, show_id
 from edge_proxy.pipeline.refusing import announced_route, refuse, warning_line, with_tag
 from edge_proxy.pipeline.scanners import IGNORED, Scanners
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
@@ -560,7 +560,8 @@ class Pipeline:
         now: Monotonic,
     ) -> None:
         """An attempt that was let through goes nowhere: it is answered, and its end recorded like any other."""
-        data = build_response(message, status, to_tag=self._tags.of_transaction(server.key), extra=extra)
+        warning = warning_line(self.settings.node, f"the call goes no further; ref {show_id(attempt.evidence_id)}")
+        data = build_response(message, status, to_tag=self._tags.of_transaction(server.key), extra=[*extra, warning])
         self.layer.respond(server, status, data, now)
         call = self.calls.begin(attempt, now, source)
         ending = self.calls.end(call, EndCause.REJECTED, Party.PROXY, status, now, self._wall(now))

@@ -6,6 +6,7 @@ import pytest
 
 from edge_proxy.addr import Side
 from edge_proxy.pipeline.counters import Cause
+from edge_proxy.pipeline.records import show_id
 from edge_proxy.policy.verdict import Outcome, Reason
 from tests.kit.messages import (
     CARRIER,
@@ -295,7 +296,8 @@ def test_no_target_is_480_and_recorded_as_ended() -> None:
     play = Playbook(
         snapshot=make_snapshot(old='targets: ["sip:198.51.100.20:5060"]', new='targets: ["sip:gone.example"]')
     )
-    play.refuses(invite_from_carrier("+4930901820000"), 480, by=play.carrier)
+    refusal = play.refuses(invite_from_carrier("+4930901820000"), 480, by=play.carrier)
+    assert value(refusal, "Warning").endswith(f'ref {show_id(play.attempts[-1].evidence_id)}"')
     (ending,) = play.endings
     assert (ending.status, ending.customer) == (480, "globex")
     play.is_over()

@@ -188,7 +188,8 @@ def test_number_of_nobody_may_be_announced_to_the_carrier_too() -> None:
 def test_announcement_without_an_address_is_480() -> None:
     """Its name is not known yet."""
     play = play_with('from_not_owned: {action: announce, announcement: "sip:blocked@media.example"}')
-    play.refuses(invite(from_=SPOOFED), 480)
+    refusal = play.refuses(invite(from_=SPOOFED), 480)
+    assert value(refusal, "Warning").endswith(f'ref {show_id(play.attempts[-1].evidence_id)}"')
     (ending,) = play.endings
     assert ending.status == 480
     play.is_over()
