@@ -310,7 +310,7 @@ def _destinations(
 def _check_main_numbers(settings: Settings, ownership: OwnershipIndex, errors: list[ConfigError]) -> None:
     for ordinal, customer in enumerate(settings.customers):
         number = customer.identity.main_number
-        if number is not None and ownership.owner_of(number) != ordinal:
+        if number is not None and ownership.owner_of(number) not in {ordinal, ordinal + len(settings.customers)}:
             text = f"{customer.main_number} is no number of {customer.id}; write one that is"
             errors.append(settings_error(settings, f"customers[{ordinal}].main_number", text))
 

@@ -82,19 +82,29 @@ def main() -> None:
 
 
 def _owners(reading: Reading, request: BuildRequest) -> dict[int, int]:
-    """Whose numbers each holding is at this moment, by place."""
+    """Whose numbers each holding is at this moment, by place; behind all places once more when others use them too.
+
+    What the configuration gives as well, nobody else uses.
+    """
     places = {customer: place for place, customer in enumerate(request.customers)}
+    written = {stored.holding for one in request.inline for stored in reading.touching(one.first, one.last)}
     owners: dict[int, int] = {}
     for number, holding in reading.holdings.items():
-        owners[number] = next((places.get(r.customer, _UNKNOWN) for r in holding if r.holds_at(request.now)), _NOBODY)
+        right = next((r for r in holding if r.holds_at(request.now)), None)
+        place = _NOBODY if right is None else places.get(right.customer, _UNKNOWN)
+        if right is not None and place >= 0 and number not in written and right.is_used_elsewhere_at(request.now):
+            place += len(request.customers)
+        owners[number] = place
         if any(right.customer not in places and right.end > request.now for right in holding):
             owners[number] = _UNKNOWN
     return owners
 
 
 def _next_change(reading: Reading, now: float) -> float | None:
-    """When a right begins or ends next. Those that nobody uses any more count too: compiling again does no harm."""
-    moments = (moment for holding in reading.holdings.values() for r in holding for moment in (r.valid_from, r.end))
+    """When a right begins or ends next, or its number leaves. Those that nobody uses any more count too: compiling
+    again does no harm."""
+    rights = (right for holding in reading.holdings.values() for right in holding)
+    moments = (moment for right in rights for moment in (right.valid_from, right.ported_out_at, right.end))
     return min((moment for moment in moments if now < moment < FOREVER), default=None)
 
 

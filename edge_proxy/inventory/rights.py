@@ -61,6 +61,10 @@ class Right(NamedTuple):
     def holds_at(self, now: float) -> bool:
         return self.valid_from <= now < self.end
 
+    def is_used_elsewhere_at(self, now: float) -> bool:
+        """Somebody else calls as the number too: it is lent, or was ported to another carrier and is in its grace."""
+        return self.kind is RightKind.DELEGATED or self.ported_out_at <= now
+
     def __str__(self) -> str:
         parts = [self.customer, self.kind]
         if self.reference:

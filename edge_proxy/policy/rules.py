@@ -69,7 +69,14 @@ class Rulebook:
         if number is None:
             return None
         ordinal = self.ownership.owner_of(number)
-        return None if ordinal < 0 else self.customers[ordinal]
+        if ordinal < 0:
+            return None
+        count = len(self.customers)
+        return self.customers[ordinal if ordinal < count else ordinal - count]
+
+    def is_used_elsewhere(self, number: E164) -> bool:
+        """A customer's number that others call as too (inventory/build.py): lent to it, or ported out and in grace."""
+        return self.ownership.owner_of(number) >= len(self.customers)
 
     def owner_of_user(self, user: str) -> tuple[Customer | None, E164 | None]:
         """Whose number `user` is in any of the ways our customers' countries write numbers."""
@@ -163,14 +170,15 @@ def callee_is_ours(case: Weighed, book: Rulebook) -> Finding | None:
 
 
 def not_our_own_number(case: Weighed, book: Rulebook) -> Finding | None:
-    """A number of ours that arrives from outside is forged, unless the call shows that somebody forwarded it."""
+    """A number of ours that arrives from outside is forged, unless the call shows that somebody forwarded it, or
+    others have a right to it too."""
     facts = case.facts
     caller = facts.from_claim
     for claim in (caller, *facts.caller_claims):
         if claim is not caller and claim.uri is caller.uri and claim.uri is not None:
             continue
         owner, number = book.owner_of_user(claim.user)
-        if owner is None or number is None:
+        if owner is None or number is None or book.is_used_elsewhere(number):
             continue
         if _was_forwarded(facts, number):
             return Finding(Reason.FORWARDED_CALL, f"{format_e164(number)} comes back, forwarded")

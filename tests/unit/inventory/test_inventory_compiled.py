@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_proxy.addr import E164, Wall
+from edge_proxy.addr import E164, Address, Side, Transport, Wall
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.compiled_files import KEPT
 from edge_proxy.config import ConfigErrors, Settings, parse_settings
@@ -21,7 +21,14 @@ from edge_proxy.inventory.compiled import BuildRequest, compile_apart, index_pat
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.inventory.store import Inventory
 from edge_proxy.numbers.index_file import MappedOwnershipIndex, pack_index
+from edge_proxy.pipeline.judgement import judge
+from edge_proxy.policy.parties import Source
+from edge_proxy.policy.verdict import Reason
+from edge_proxy.sip.limits import Limits
+from edge_proxy.sip.parser import parse_message
+from edge_proxy.sip.uri import parse_uri
 from tests.kit.inventory_cases import AUTHOR, BASE, load
+from tests.kit.messages import invite_from_carrier
 
 DEFAULT = Path(__file__).parents[3] / "config/edge-proxy.yaml"
 JUNE = 1_780_272_000  # 2026-06-01
@@ -92,6 +99,34 @@ def test_rights_hold_in_their_time_and_the_next_date_is_known(tmp_path: Path) ->
     assert owners == ["acme", "globex", "globex", None]
     dates = [compile_snapshot(settings, Wall(now)).next_change_at for now in (JUNE - 1, JUNE, july)]
     assert dates == [Wall(JUNE), Wall(july), None]
+
+
+def test_number_that_others_use_too_may_arrive_from_the_carrier(tmp_path: Path) -> None:
+    """Delegated, or ported out and in its grace: it is the customer's to call as, and not its alone."""
+    fill(
+        tmp_path,
+        "number,customer,right,reference,ported_out_at,grace_days\n"
+        f"+{BASE},acme,owned,,,\n+{BASE + 1},acme,delegated,LOA-1,,\n+{BASE + 2},acme,owned,,2026-06-02,30\n"
+        f"+{BASE + 3},acme,owned,,2026-05-31,30\n+12025550100,acme,delegated,LOA-2,,\n",
+    )
+    settings = settings_in(tmp_path)
+
+    def reasons(now: float) -> list[Reason]:
+        snapshot = compile_snapshot(settings, Wall(now))
+        source = Source(snapshot.origin_of("127.0.0.1", Side.CARRIERS), Address("127.0.0.1", 5090), Transport.UDP)
+        found: list[Reason] = []
+        for number in (BASE, BASE + 1, BASE + 2, BASE + 3, 12025550100):
+            message = parse_message(invite_from_carrier("+13105550100", caller=f"+{number}"), Limits())
+            found.append(judge(snapshot, message, parse_uri(message.uri), source).verdict.reason)
+            customer = snapshot.rulebook.owner(E164(number))
+            assert customer is not None
+            assert customer.id == "acme"
+        return found
+
+    forged, fine = Reason.OWN_NUMBER_FROM_CARRIER, Reason.CARRIER_CALL
+    assert reasons(JUNE) == [forged, fine, forged, fine, forged]
+    assert compile_snapshot(settings, Wall(JUNE)).next_change_at == JUNE + 86_400
+    assert reasons(JUNE + 86_400) == [forged, fine, fine, fine, forged]
 
 
 def test_number_given_twice_is_an_error_at_its_line(tmp_path: Path) -> None:
