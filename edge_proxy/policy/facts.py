@@ -162,10 +162,10 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
 
 def is_callback(message: Message) -> bool:
     """Whether its Priority says that an emergency centre calls back (RFC 7090); who may say so is asked elsewhere."""
-    for line, kind in zip(message.lines, message.kinds, strict=True):
-        if kind == grammar.OTHER and line[:8].lower() == b"priority":
-            name, _, value = line.partition(b":")
-            if len(name.rstrip(b" \t")) == 8 and value.strip(b" \t\r\n").lower() == b"psap-callback":
+    for header in message.headers:
+        if header.kind == grammar.OTHER and header.raw[:8].lower() == b"priority":
+            name = header.raw[: header.raw.find(b":")].rstrip(b" \t")
+            if len(name) == 8 and header.value.lower() == b"psap-callback":
                 return True
     return False
 

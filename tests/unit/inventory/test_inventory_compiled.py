@@ -125,7 +125,7 @@ def test_number_that_others_use_too_may_arrive_from_the_carrier(tmp_path: Path) 
 
     forged, fine = Reason.OWN_NUMBER_FROM_CARRIER, Reason.CARRIER_CALL
     assert reasons(JUNE) == [forged, fine, forged, fine, forged]
-    assert compile_snapshot(settings, Wall(JUNE)).next_change_at == JUNE + 86_400
+    assert compile_snapshot(settings, Wall(JUNE)).next_change_at == Wall(JUNE + 86_400)
     assert reasons(JUNE + 86_400) == [forged, fine, fine, fine, forged]
 
 
