@@ -26,6 +26,8 @@ VEIL_PARAM: Final = b"er"
 """The URI parameter of our Record-Route in a dialog that is hidden from the carrier (see topology.py)."""
 
 _DEFAULT_MAX_FORWARDS: Final = 70
+_MOST_ROUTES: Final = 70
+"""Every hop that a Route names takes one of Max-Forwards, which begins at 70: more is nobody's way."""
 _SEMICOLON: Final = 0x3B
 _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
@@ -111,6 +113,8 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         return Routed(request_uri, None, uri, uri, None, mark)
     routes = message.list_values(grammar.ROUTE)[:]
     count = len(routes)
+    if count > _MOST_ROUTES:
+        raise RemoteProtocolError(f"more than {_MOST_ROUTES} Routes", sip_status=513, rfc="3261 §21.5.11")
     token: bytes | None = None
     veil: bytes | None = None
     named = uri.param(TOKEN_PARAM)

@@ -187,6 +187,8 @@ class Via:
 _senders: Final[dict[bytes, SentBy]] = {}
 """What the Vias of the latest peers begin with, as read; few and short, whoever sends."""
 _MOST_SENDERS: Final = 64
+_MOST_VIA_PARAMS: Final = 100
+"""Some fifteen are registered, of which most exclude each other. Counted as semicolons, wherever they stand."""
 _LONGEST_SENDER_BYTES: Final = 80
 
 
@@ -236,6 +238,8 @@ def parse_via(value: bytes) -> Via:
 
 def _any_via(value: bytes) -> Via:
     """A Via value however it is spelt; to the same result as `parse_via` reads the usual ones."""
+    if value.count(b";") > _MOST_VIA_PARAMS:
+        raise RemoteProtocolError(f"Via has more than {_MOST_VIA_PARAMS} parameters", rfc="3261 §20.42")
     match = _VIA.match(value)
     if match is None:
         raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
@@ -278,9 +282,12 @@ def _port(text: bytes) -> int:
 
 
 def readable_via(value: bytes) -> Via | None:
-    """What can be read of a Via that `parse_via` refused: enough to know where an answer goes; None when it is not."""
+    """What can be read of a Via that `parse_via` refused: enough to know where an answer goes; None when it is not.
+
+    One with more parameters than anybody has use for is not worth an answer, which would have to bring them all back.
+    """
     match = _READABLE_VIA.match(value)
-    if match is None:
+    if match is None or value.count(b";") > _MOST_VIA_PARAMS:
         return None
     port = int(match[3] or 0)
     rport = find_param(value[match.end() :], b"rport")
@@ -301,7 +308,14 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
         return value
     pieces = [value[: head.end()]]
     position = head.end()
-    while param := _PARAM.match(value, position):
+    while True:
+        others = _NOT_OF_VIA.match(value, position)
+        if others is not None:
+            pieces.append(others[0])
+            position = others.end()
+        param = _PARAM.match(value, position)
+        if param is None:
+            break
         # A sender's own claim of where it is does not survive: we saw the packet, it did not.
         if param[1].lower() not in (b"received", b"rport"):
             pieces.append(param[0])

@@ -97,6 +97,14 @@ def test_unreadable_way_is_refused(uri: str, routes: tuple[str, ...]) -> None:
         routed(uri, *routes)
 
 
+def test_more_routes_than_there_can_be_hops_are_refused_unread() -> None:
+    """Max-Forwards begins at 70 (§8.1.1.6)."""
+    assert routed("sip:b@far", *["<sip:p;lr>"] * 70)
+    with pytest.raises(RemoteProtocolError, match="more than 70 Routes") as refused:
+        routed("sip:b@far", *[OURS] * 71)
+    assert refused.value.sip_status == 513
+
+
 @pytest.mark.parametrize(
     ("uri", "renamed"),
     [

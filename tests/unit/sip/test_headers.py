@@ -224,6 +224,15 @@ def test_refused_via_still_says_where_its_answer_goes(value: bytes, host: bytes,
     assert stamped.replace(b";received=198.51.100.10", b"") == value
 
 
+def test_via_with_parameters_without_end_is_neither_read_nor_answered() -> None:
+    """Reading them, and bringing them all back, would be the sender's to order."""
+    value = b"SIP/2.0/UDP h.example" + b";a=b" * 99 + b";branch=x"
+    assert parse_via(value).branch == b"x"
+    with pytest.raises(RemoteProtocolError, match="more than 100 parameters"):
+        parse_via(value + b";c")
+    assert readable_via(value + b";c") is None
+
+
 @pytest.mark.parametrize("value", [b"", b"x", b"SIP/2.0 host", b"a/b/c", b"SIP/2.0/UDP [x"])
 def test_via_without_sent_by_is_unreadable(value: bytes) -> None:
     """Then there is nobody to answer."""
@@ -246,6 +255,11 @@ def test_via_without_sent_by_is_unreadable(value: bytes) -> None:
         (
             b"SIP/2.0/UDP 198.51.100.10;received=9.9.9.9;branch=x",
             b"SIP/2.0/UDP 198.51.100.10;branch=x;received=198.51.100.10",
+        ),
+        (
+            b'SIP/2.0/UDP h ; a=1; B="x;received=y" ;Received=1.2.3.4;receivedx=2 ;ttl=1;rport ;c;maddr=[::1];d=[::2]',
+            b'SIP/2.0/UDP h ; a=1; B="x;received=y";receivedx=2 ;ttl=1 ;c;maddr=[::1];d=[::2]'
+            b";received=198.51.100.10;rport=5062",
         ),
     ],
 )
