@@ -1,8 +1,9 @@
 """What a hostile message costs beside an ordinary one of the same size, on either engine.
 
 `python -m tests.bench.hostile` puts every message of the worst-case, torture and fuzz sets through a whole core, each
-under a branch of its own, and divides its CPU time by that of an INVITE that was made as long with ordinary header
-lines (as many as the limits allow) and then body. The worst are printed; the aim is a ratio of at most 5.
+under a branch of its own, and divides its instructions by those of an INVITE that was made as long with ordinary header
+lines (as many as the limits allow) and then body. The worst are printed; the aim is a ratio of at most 5. Instructions
+are counted by callgrind, which a busy machine does not disturb; `--time` takes CPU time instead.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import pickle
 import random
+import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -29,9 +34,15 @@ from tests.torture.load import torture_cases
 
 MOST: Final = 5.0
 _BRANCH: Final = b"z9hG4bKhostile"
+_ONCE: Final = b"never-twice"
+"""Is another word in every copy of a message: lines that hold it were never seen before."""
 _LINE: Final = b"X-Ordinary-%03d: a value as long as they are\r\n"
 _FUZZ_SEED: Final = 20_261
 _LIMITS: Final = Limits()
+_MARK: Final = "getppid"
+"""A function of the C library that nothing else calls here: callgrind writes its counts when it is entered."""
+_COUNTED: Final = 3
+_TOTALS: Final = re.compile(r"^(?:totals|summary): ([0-9]+)", re.MULTILINE)
 
 
 def _with(*extra: str, body: bytes = b"") -> bytes:
@@ -88,6 +99,63 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
     yield "SDP media", _with("Content-Type: application/sdp", body=b"v=0\r\n" + b"m=audio 9 RTP/AVP 0 8\r\n" * 2500)
     yield "multipart", _with('Content-Type: multipart/mixed;boundary="b"', body=b"--b\r\n\r\nx\r\n" * 4000)
     yield "ISUP", _with("Content-Type: application/isup", body=b"\x01" + b"\x00\xff" * 2000)
+    yield "200 lines never seen before", _with(*[f"X-{n}: never-twice" for n in range(200)])
+    yield "8 kB of short lines never seen before", _with(*[f"q: never-twice{n}" for n in range(240)])
+    yield (
+        "200 Identity-like lines never seen before",
+        _with(*[f"P-Asserted-Identity: <sip:{n}never-twice@x>" for n in range(200)]),
+    )
+    yield "60 kB of folds", _with("Subject:" + "\r\n a" * 15_000)
+    yield "60 kB of folds in 200 lines", _with(*["Subject: a" + "\r\n b" * 75] * 200)
+    yield "60 kB of parameters of Via", _with().replace(b";rport", b";a=b" * 15_000 + b";rport")
+    yield "60 kB of Vias in a line", _with("Via: " + ",".join(["SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx"] * 1350))
+    yield "60 kB of parameters of From", _with().replace(b";tag=caller", b";a" * 30_000 + b";tag=caller")
+    yield "60 kB of tiny lines", _with(*["a:"] * 15_000)
+    yield "60 kB of tiny Vias", _with(*["v:SIP/2.0/UDP x"] * 3500)
+    yield "60 kB of line ends", _with().replace(b"\r\n\r\n", b"\r\n" + b"\r\n " * 20_000 + b"\r\n\r\n")
+    yield "60 kB of commas", _with("P-Asserted-Identity: " + "," * 60_000)
+    yield "60 kB of Call-ID", _with().replace(b"Call-ID: ", b"Call-ID: " + b"c" * 60_000)
+    yield "60 kB of Request-URI", _with().replace(b"sip:+14155550999@", b"sip:+14155550999;" + b"a;" * 30_000 + b"@")
+    yield "60 kB of one Route set", _with(*["Route: " + ",".join(["<sip:192.0.2.1;lr>"] * 400)] * 8)
+    yield "Route sets to us", _with(*["Route: " + ",".join(["<sip:127.0.0.1:5060;lr>"] * 300)] * 8)
+    yield "commas in quotes", _with('P-Asserted-Identity: "' + "," * (longest - 40) + f'" {one}')
+    yield "200 PAI lines of 8 kB in all", _with(*[f"P-Asserted-Identity: {one}, {one}"] * 80)
+    yield "tel URI parameters", _with("P-Asserted-Identity: <tel:+12025550100" + ";a=1" * (longest // 4) + ">")
+    yield (
+        "tel URI parameters of the Request-URI",
+        _with().replace(b"sip:+14155550999@127.0.0.1:5060", b"tel:+14155550999" + b";a=1" * (longest // 4)),
+    )
+    yield "60 kB of SDP lines", _with("Content-Type: application/sdp", body=b"v=0\r\n" + b"a=\n" * 19_000)
+    yield "60 kB of SDP without an end", _with("Content-Type: application/sdp", body=b"v=0\r\nc=" + b"IN " * 19_000)
+    yield (
+        "multipart in multipart",
+        _with(
+            "Content-Type: multipart/mixed;boundary=b",
+            body=b"--b\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n" * 1000,
+        ),
+    )
+    yield (
+        "multipart of near boundaries",
+        _with("Content-Type: multipart/mixed;boundary=" + "-" * 60, body=b"\r\n" + b"-" * 58_000),
+    )
+    yield "PIDF-LO", _with("Content-Type: application/pidf+xml", body=b"<presence>" + b"<a>" * 18_000)
+    yield (
+        "Authorization of many parameters",
+        _with("Proxy-Authorization: Digest " + ",".join(f'p{n}="v"' for n in range(longest // 9))),
+    )
+    yield (
+        "Authorization with a quote left open",
+        _with('Proxy-Authorization: Digest username="' + '\\"' * (longest // 2)),
+    )
+    yield (
+        "80 Authorizations",
+        _with(*['Proxy-Authorization: Digest username="a", realm="b", nonce="' + "n" * 80 + '"'] * 80),
+    )
+    yield "Identity of dots", _with("Identity: " + "." * longest + ";info=<https://x>")
+    yield "Identity parameters", _with("Identity: eyJ0.e30.b" + ";a=b" * (longest // 4))
+    yield "History-Info in a line", _with("History-Info: " + ",".join([f"{one};index=1"] * (longest // 40)))
+    yield "Diversion in a line", _with("Diversion: " + ",".join([f"{one};reason=unknown"] * (longest // 45)))
+    yield "Reason in a line", _with("Reason: " + ",".join(["Q.850;cause=16"] * (longest // 16)))
     yield "digits in the Request-URI", _with().replace(b"sip:+14155550999@", b"sip:" + b"9" * longest + b"@")
 
 
@@ -113,14 +181,46 @@ def ordinary(size: int) -> bytes:
     return _with(*extra, body=b"b" * min(max(rest - 10, 0), _LIMITS.max_message_bytes - bare - lines * 44 - 100))
 
 
-def cost_us(message: bytes, times: int, rounds: int = 5) -> float:
-    """CPU microseconds of one, the least of some rounds: what disturbs a round only adds."""
+def ratios(
+    cost_of: Callable[[Sequence[bytes]], list[float]], only: str = ""
+) -> list[tuple[float, str, int, float, float]]:
+    """Ratio, name, size, cost, the ordinary message's cost: the dearest first."""
+    torture = [(f"torture {case.name}", case.data) for case in torture_cases()]
+    hostile = [one for one in (*worst_cases(), *torture, *fuzzed()) if re.search(only, one[0])]
+    # One ordinary message does for all that are nearly as long.
+    steps = [max(len(message), len(_with())) // 200 * 200 for _, message in hostile]
+    sizes = sorted(set(steps))
+    costs = cost_of([*(ordinary(size) for size in sizes), *(message for _, message in hostile)])
+    base = dict(zip(sizes, costs, strict=False))
+    return sorted(
+        (
+            (cost / base[step], name, len(message), cost, base[step])
+            for (name, message), step, cost in zip(hostile, steps, costs[len(sizes) :], strict=True)
+        ),
+        reverse=True,
+    )
+
+
+def _copies(message: bytes, turn: int, times: int) -> list[bytes]:
+    """Copies that a core takes for new requests."""
+    return [
+        message.replace(_BRANCH, b"z9hG4bK%d-%d" % (turn, number), 1).replace(_ONCE, b"%d-%d" % (turn, number))
+        for number in range(times)
+    ]
+
+
+def cpu_us(messages: Sequence[bytes]) -> list[float]:
+    """CPU microseconds of each, the least of some rounds: what disturbs a round only adds."""
+    return [_cpu_us(message) for message in messages]
+
+
+def _cpu_us(message: bytes, times: int = 40, rounds: int = 5) -> float:
     rounds_us = []
     core = Core()
     pipeline = core.pipeline
     now = Monotonic(core.now)
     for turn in range(rounds):
-        copies = [message.replace(_BRANCH, b"z9hG4bK%d-%d" % (turn, number), 1) for number in range(times)]
+        copies = _copies(message, turn, times)
         gc.collect()
         gc.disable()
         started = time.process_time()
@@ -132,37 +232,74 @@ def cost_us(message: bytes, times: int, rounds: int = 5) -> float:
     return min(rounds_us)
 
 
-def ratios() -> list[tuple[float, str, int, float, float]]:
-    """Ratio, name, size, cost, the ordinary message's cost: the dearest first."""
-    base: dict[int, float] = {}
-    found = []
-    torture = [(f"torture {case.name}", case.data) for case in torture_cases()]
-    for name, message in (*worst_cases(), *torture, *fuzzed()):
-        size = max(len(message), len(_with()))
-        step = size // 200 * 200  # one ordinary message does for all that are nearly as long
-        if step not in base:
-            base[step] = cost_us(ordinary(step), 60)
-        cost = cost_us(message, 40)
-        found.append((cost / base[step], name, len(message), cost, base[step]))
-    return sorted(found, reverse=True)
+def instructions(messages: Sequence[bytes]) -> list[float]:
+    """Thousands of instructions of each: a child under callgrind, which writes what it has counted at each mark."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "messages").write_bytes(pickle.dumps(list(messages)))
+        command = [
+            "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--dump-before={_MARK}",
+            f"--callgrind-out-file={directory}/out", sys.executable, "-m", "tests.bench.hostile",
+            "--counted", str(directory / "messages"),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "0"}
+        )
+        if done.returncode:
+            raise SystemExit(f"cannot count instructions: {done.stderr.strip()[-2000:]}")
+        counts = []
+        for part in range(len(messages)):
+            text = (directory / f"out.{2 * part + 2}").read_text(encoding="utf-8", errors="replace")
+            found = _TOTALS.search(text)
+            counts.append(int(found[1]) / _COUNTED / 1000 if found else 0.0)
+        return counts
+
+
+def _be_counted(path: Path) -> None:
+    """The child: every message a few times, between two marks; what is made once and kept was made before."""
+    messages: list[bytes] = pickle.loads(path.read_bytes())  # noqa: S301 - our parent wrote it
+    core = Core()
+    pipeline = core.pipeline
+    now = Monotonic(core.now)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True, stdout=subprocess.DEVNULL)
+    for turn, message in enumerate(messages):
+        first, *copies = _copies(message, turn, 1 + _COUNTED)
+        pipeline.receive(first, PBX, CUSTOMERS, now)
+        pipeline.collect()
+        os.getppid()
+        for copy in copies:
+            pipeline.receive(copy, PBX, CUSTOMERS, now)
+            pipeline.collect()
+        os.getppid()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.hostile", description=__doc__)
     parser.add_argument("--most", type=int, default=15, help="how many to show")
     parser.add_argument("--this-engine", action="store_true", help="only on the engine that runs")
+    parser.add_argument("--only", default="", help="those whose names this regular expression finds")
+    parser.add_argument("--time", action="store_true", help="processor time instead of instructions")
+    parser.add_argument("--counted", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.counted is not None:
+        _be_counted(chosen.counted)
+        return
     if not chosen.this_engine:
         for engine in (COMPILED, PURE):
             command = [sys.executable, "-m", "tests.bench.hostile", "--this-engine", "--most", str(chosen.most)]
+            command += ["--only", chosen.only, *["--time"] * chosen.time]
             subprocess.run(command, check=True, env={**os.environ, VARIABLE: engine})
         return
-    found = ratios()
+    found = ratios(cpu_us if chosen.time else instructions, chosen.only)
+    unit = "us" if chosen.time else "1000 instructions"
     table = Table(title=f"Hostile messages, engine {ENGINE.engine}: {len(found)}; the dearest beside an ordinary one")
-    for column in ("message", "bytes", "us", "ordinary, us", "ratio"):
+    for column in ("message", "bytes", unit, "ordinary", "ratio"):
         table.add_column(column, justify="left" if column == "message" else "right")
     for ratio, name, size, cost, normal in found[: chosen.most]:
-        table.add_row(name, f"{size:,}", f"{cost:.0f}", f"{normal:.0f}", f"{ratio:.2f}")
+        table.add_row(name, f"{size:,}", f"{cost:,.0f}", f"{normal:,.0f}", f"{ratio:.2f}")
     console = Console()
     console.print(table)
     over = sum(ratio > MOST for ratio, *_ in found)
