@@ -89,18 +89,21 @@ def explain(
 
 @app.command()
 def diff(
-    new: Annotated[Path, typer.Option("--with", help="The configuration to compare with.")],
     messages: Annotated[
         list[Path] | None, typer.Argument(help="Saved requests, or directories of *.sip files.")
     ] = None,
     config: ConfigOption = _DEFAULT_CONFIG,
+    new: Annotated[Path | None, typer.Option("--with", help="The configuration to compare with.")] = None,
+    numbers: Annotated[
+        Path | None, typer.Option(help="A CSV file of numbers, laid over the inventory as `numbers import` would.")
+    ] = None,
     journal: Annotated[bool, typer.Option("--journal", help="The attempts in the evidence journal instead.")] = False,
     since: Annotated[str, typer.Option(help="Of the journal from this day on: 2027-01-31 (UTC).")] = "",
     source: Annotated[str, typer.Option(help="Where those came from that do not say: udp:IP:PORT.")] = "",
     side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
 ) -> None:
-    """Which saved requests another configuration judges otherwise. Exit 0: none, 1: some.
+    """Which saved requests another configuration, or a file of numbers, judges otherwise. Exit 0: none, 1: some.
 
     With --journal, which recorded attempts. A record holds who sent, claimed and called, but no body and none of the
     headers that tell of forwarding, privacy or where a call began: attempts that its record is too little for, and
@@ -110,14 +113,16 @@ def diff(
     from edge_proxy.cli.diff_journal import diff_journal
     from edge_proxy.evidence.reading import parse_day
 
+    if new is None and numbers is None:
+        raise DiffError("nothing says what to compare with; write --with FILE.yaml, --numbers FILE.csv, or both")
     if journal and (messages or source or side):
         raise DiffError("--journal says itself where its attempts came from; leave out messages, --source and --side")
     if since and not journal:
         raise DiffError("--since is about the journal; write --journal with it")
     if journal:
-        differs = diff_journal(config, new, parse_day(since), as_json=as_json)
+        differs = diff_journal(config, new or config, parse_day(since), numbers, as_json=as_json)
     else:
-        differs = diff_messages(config, new, messages or [], source, side, as_json=as_json)
+        differs = diff_messages(config, new or config, numbers, messages or [], source, side, as_json=as_json)
     if differs:
         raise typer.Exit(EXIT_CHECK_FAILED)
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Side, Transport
-from edge_proxy.compile import compile_snapshot
-from edge_proxy.config import load_settings
+from edge_proxy.cli.diff_numbers import compile_with
 from edge_proxy.config.endpoints import parse_source
 from edge_proxy.errors import EdgeProxyError, RemoteProtocolError
 from edge_proxy.pipeline.saved import judge_saved
@@ -50,10 +49,12 @@ class Change(NamedTuple):
     after: Verdict
 
 
-def diff_messages(old: Path, new: Path, paths: list[Path], source: str, side: str, *, as_json: bool) -> bool:
+def diff_messages(
+    old: Path, new: Path, numbers: Path | None, paths: list[Path], source: str, side: str, *, as_json: bool
+) -> bool:
     """Print what changes; whether anything does. Raises DiffError for what cannot be judged, before anything is
     printed."""
-    before, after = compile_snapshot(load_settings(old)), compile_snapshot(load_settings(new))
+    before, after = compile_with(old, None), compile_with(new, numbers)
     changes: list[Change] = []
     problems: list[str] = []
     judged = 0

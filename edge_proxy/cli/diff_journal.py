@@ -21,6 +21,7 @@ import msgspec
 
 from edge_proxy.addr import Side, Transport
 from edge_proxy.cli.diff import DiffError
+from edge_proxy.cli.diff_numbers import compile_with
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import load_settings
 from edge_proxy.config.endpoints import parse_source
@@ -104,10 +105,10 @@ class _Comparison:
         return None if after is None else (before, after)
 
 
-def diff_journal(old: Path, new: Path, since: date | None, *, as_json: bool) -> bool:
+def diff_journal(old: Path, new: Path, since: date | None, numbers: Path | None = None, *, as_json: bool) -> bool:
     """Print what changes, by customer; whether anything does. Raises DiffError when there is nothing to judge."""
     settings = load_settings(old)
-    before, after = compile_snapshot(settings), compile_snapshot(load_settings(new))
+    before, after = compile_snapshot(settings), compile_with(new, numbers)
     comparison = _Comparison(before, after)
     first = "" if since is None else since.isoformat()
     unread = 0

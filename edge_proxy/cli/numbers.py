@@ -46,7 +46,7 @@ EXIT_BAD_INPUT: Final = 2
 
 _CHUNK_BYTES: Final = 1 << 20
 _DEFAULT_CONFIG: Final = Path("config/edge-proxy.yaml")
-_EXPORT: Final = (
+EXPORTED_COLUMNS: Final = (
     *("first", "last", "customer", "valid_from", "valid_to"),
     *("right", "reference", "ported_out_at", "grace_days"),
 )
@@ -229,16 +229,22 @@ def export(
     """All of the inventory as CSV that `import` reads; with --json, one object a line."""
     settings = load_settings(config)
     with _opened(settings, _Access.READ) as inventory, _sink(output) as sink:
-        writer = csv.writer(sink, lineterminator="\n")
         if not as_json:
-            writer.writerow(_EXPORT)
+            writer = csv.writer(sink, lineterminator="\n")
+            writer.writerow(EXPORTED_COLUMNS)
+            writer.writerows(exported_rows(inventory, customer))
+            return
         for owned in inventory.find(customer):
             rights = [right for right in owned.rights if customer in {"", right.customer}]
-            if as_json:
-                sink.write(json.dumps(_as_json(owned._replace(rights=tuple(rights)))) + "\n")
-            else:
-                for right in rights:
-                    writer.writerow([f"+{owned.first}", f"+{owned.last}", *_cells(right).values()])
+            sink.write(json.dumps(_as_json(owned._replace(rights=tuple(rights)))) + "\n")
+
+
+def exported_rows(inventory: Inventory, customer: str = "") -> Iterator[list[str]]:
+    """What stands below `EXPORTED_COLUMNS`: every right to every range, or those of one customer."""
+    for owned in inventory.find(customer):
+        for right in owned.rights:
+            if customer in {"", right.customer}:
+                yield [f"+{owned.first}", f"+{owned.last}", *_cells(right).values()]
 
 
 @app.command()

@@ -111,3 +111,53 @@ def test_bad_new_configuration_is_told_as_check_tells_it(configs: tuple[Path, Pa
     done = run_command("diff", "--config", old, "--with", new, "--source", SOURCE, messages)
     assert (done.returncode, done.stdout) == (2, "")
     assert all(line.startswith(f"{new}:") for line in done.stderr.splitlines())
+
+
+def test_file_of_numbers_is_laid_over_a_copy_of_the_inventory(configs: tuple[Path, Path], messages: Path) -> None:
+    """What `numbers import` would change: what is in the inventory counts on, and nothing of it is touched."""
+    old, _ = configs
+    (messages / "kept.sip").write_bytes(invite(from_="<sip:+12125550100@acme.example>;tag=x"))
+    (messages / "new.sip").write_bytes(invite(from_="<sip:+12125550101@acme.example>;tag=x"))
+    numbers = old.parent / "numbers.csv"
+    for number in ("+12125550100", "+12125550101"):
+        numbers.write_text(f"number,customer\n{number},acme\n", encoding="utf-8")
+        if number.endswith("0"):
+            assert run_command("numbers", "import", "--config", old, numbers).returncode == 0
+    data = sorted(Path(yaml.safe_load(old.read_text())["data_dir"]).rglob("*"))
+    arguments = ("--config", old, "--numbers", numbers, "--source", SOURCE)
+    done = run_command("diff", *arguments, messages)
+    assert (done.returncode, done.stderr) == (1, "")
+    change, summary = done.stdout.splitlines()
+    assert change.startswith(f"{messages / 'new.sip'}: refused 403 (from_not_owned) -> allowed (identity_owned): ")
+    assert summary.startswith("1 of 4 verdicts change from snapshot ")
+    left = {path.name for path in Path(yaml.safe_load(old.read_text())["data_dir"]).rglob("*")}
+    assert {path.name for path in data} <= left
+    listed = run_command("numbers", "list", "--config", old).stdout
+    assert "+12125550101" not in listed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("number,customer\n+12125550100,nobody\n", "numbers.csv:2: nobody is no customer of the configuration"),
+        ("number,customer\n+13105550100,acme\n", "numbers.csv:2: +13105550100: globex has it in the configuration"),
+        ("nonsense\n", "numbers.csv:1: the header has the unknown column"),
+        (None, "cannot read"),
+    ],
+)
+def test_file_of_numbers_that_cannot_be_imported_is_told_by_its_lines(
+    configs: tuple[Path, Path], messages: Path, text: str | None, said: str
+) -> None:
+    old, _ = configs
+    numbers = old.parent / "numbers.csv"
+    if text is not None:
+        numbers.write_text(text, encoding="utf-8")
+    done = run_command("diff", "--config", old, "--numbers", numbers, "--source", SOURCE, messages)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_something_must_be_compared_with(configs: tuple[Path, Path], messages: Path) -> None:
+    done = run_command("diff", "--config", configs[0], "--source", SOURCE, messages)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "write --with FILE.yaml, --numbers FILE.csv, or both" in done.stderr
