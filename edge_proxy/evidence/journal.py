@@ -23,6 +23,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Final
 
 from edge_proxy.errors import EvidenceError
 from edge_proxy.evidence.ring import IDENTITY_BYTES, EvidenceRing, RingDamaged
@@ -33,11 +34,12 @@ DEFAULT_RING_BYTES = 16 * 1024 * 1024
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 IDENTITY_FILE = "journal.id"
 
-_POLL_S = 0.05  # at 1,000 records a second one visit moves 50 of them in a few writes
-_CHUNK_BYTES = 16 * 1024  # about 25 records: the interpreter is held for less than 0.1 ms
-_CATCH_UP_CHUNK_BYTES = 64 * 1024  # once the backlog passes a quarter of the ring, throughput comes first
-_FIRST_RETRY_S = 0.05
-_LAST_RETRY_S = 2.0
+_NEWLINE: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
+_POLL_S: Final = 0.05  # at 1,000 records a second one visit moves 50 of them in a few writes
+_CHUNK_BYTES: Final = 16 * 1024  # about 25 records: the interpreter is held for less than 0.1 ms
+_CATCH_UP_CHUNK_BYTES: Final = 64 * 1024  # once the backlog passes a quarter of the ring, throughput comes first
+_FIRST_RETRY_S: Final = 0.05
+_LAST_RETRY_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -136,9 +138,7 @@ class Journal:
 
         Raises EvidenceError on bytes that would break the journal: a bug in the caller.
         """
-        if (
-            payload[:2] != b'{"' or payload.find(b"\n") >= 0
-        ):  # "in" raises and drops an exception inside before it looks
+        if not payload.startswith(b'{"') or _NEWLINE in payload:
             raise EvidenceError("cannot keep a record: not one JSON object on one line")
         if self._ring.put(payload):
             self.stats.records_put += 1

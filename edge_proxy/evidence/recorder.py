@@ -21,16 +21,42 @@ from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.verdict import Outcome, Signal
 
 _MOST_CHARS: Final = MAX_TEXT_CHARS
+_MAX_SAID: Final = 1024
 _MONITORED: Final = Outcome.MONITORED
+
+
+class _Said:
+    """The fields before and behind the signals of an attempt."""
+
+    __slots__ = ("after", "before")
+
+    def __init__(self, attempt: Attempt, identity: str) -> None:
+        verdict = attempt.verdict
+        self.before = b'"outcome":%b,"status":%d,"reason":%b,"rule":%b,"ip_origin":%b' % (
+            quote_word(verdict.outcome),
+            verdict.status,
+            quote_word(verdict.reason),
+            _word(verdict.rule),
+            quote_word(verdict.ip_origin),
+        )
+        self.after = b'"proof":%b%b,"mode":%b%b,"snapshot":%b%b' % (
+            quote_word(verdict.proof),
+            b',"identity":%b' % _text(identity) if identity else b"",
+            quote_word(attempt.mode),
+            b',"would_block":true' if verdict.outcome is _MONITORED else b"",
+            _word(attempt.snapshot),
+            b',"emergency":true' if verdict.is_emergency else b"",
+        )
 
 
 class Recorder:
     """Writes the records of one worker of one node; `put` takes each, as one JSON object on one line."""
 
-    __slots__ = ("_put", "_second", "_second_text", "_writer")
+    __slots__ = ("_put", "_said", "_second", "_second_text", "_writer")
 
     def __init__(self, put: Callable[[bytes], bool], node: str, worker: int) -> None:
         self._put = put
+        self._said: dict[tuple[str, str, int, str, str, str, str, str, str, bool], _Said] = {}
         self._writer = b'"node":%b,"worker":%d' % (_text(node), worker)
         self._second = -1
         self._second_text = b""
@@ -49,10 +75,11 @@ class Recorder:
         from_text = _text(claim.text)
         caller_claims = facts.caller_claims
         signals = verdict.signals
+        said = self._said_of(attempt, origin.identity)
         return (
             b'{"kind":"attempt","id":"%b","at":"%b",%b,"side":%b,"transport":%b,"source":"%b","asn":%d%b%b'
             b',"method":%b,"call_id":%b,"cseq":%d,"from_uri":%b%b%b%b,"request_uri":%b%b%b'
-            b',"outcome":%b,"status":%d,"reason":%b,"rule":%b,"ip_origin":%b%b,"proof":%b%b,"mode":%b%b,"snapshot":%b%b}'
+            b",%b%b,%b}"
             % (
                 show_id(attempt.evidence_id).encode("ascii"),
                 self._time(attempt.at),
@@ -73,20 +100,25 @@ class Recorder:
                 _text(facts.request_uri_text),
                 _number(b"called", attempt.called_number),
                 b',"user_agent":%b' % _text(facts.user_agent) if facts.user_agent else b"",
-                quote_word(verdict.outcome),
-                verdict.status,
-                quote_word(verdict.reason),
-                _word(verdict.rule),
-                quote_word(verdict.ip_origin),
+                said.before,
                 _signals(signals) if signals else b"",
-                quote_word(verdict.proof),
-                b',"identity":%b' % _text(origin.identity) if origin.identity else b"",
-                quote_word(attempt.mode),
-                b',"would_block":true' if verdict.outcome is _MONITORED else b"",
-                _word(attempt.snapshot),
-                b',"emergency":true' if verdict.is_emergency else b"",
+                said.after,
             )
         )
+
+    def _said_of(self, attempt: Attempt, identity: str) -> _Said:
+        """What is the same for most calls, around the signals: remembered, for a bounded number."""
+        verdict = attempt.verdict
+        key = (
+            verdict.outcome, verdict.reason, verdict.status, verdict.rule, verdict.ip_origin, verdict.proof,
+            identity, attempt.mode, attempt.snapshot, verdict.is_emergency,
+        )  # fmt: skip
+        said = self._said.get(key)
+        if said is None:
+            if len(self._said) >= _MAX_SAID:
+                self._said.clear()
+            said = self._said[key] = _Said(attempt, identity)
+        return said
 
     def _end(self, ending: Ending) -> bytes:
         q850 = ending.q850

@@ -24,34 +24,44 @@ import mmap
 import os
 import stat
 import struct
-import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
+from zlib import crc32
 
 from edge_proxy.errors import EvidenceError
 from edge_proxy.evidence.record import MAX_RECORD_BYTES
 
-HEADER_BYTES = 4096
-MIN_DATA_BYTES = 64 * 1024
-IDENTITY_BYTES = 16
+HEADER_BYTES: Final = 4096
+MIN_DATA_BYTES: Final = 64 * 1024
+IDENTITY_BYTES: Final = 16
 
-_MAGIC = b"EPRING\r\n"
-_VERSION = 1
-_STATIC = struct.Struct("=8sIIQ16s")
-_CRC = struct.Struct("=I")
-_FRAME = struct.Struct("=IIQ")
-_FRAME_BYTES = _FRAME.size
-_GO_ON_AT_START = 0xFFFFFFFF
-_HEAD, _TAIL, _DURABLE = 8, 16, 24  # indexes of 8-byte words; one cache line each
-_U32 = 0xFFFFFFFF
+_MAGIC: Final = b"EPRING\r\n"
+_VERSION: Final = 1
+_STATIC: Final = struct.Struct("=8sIIQ16s")
+_CRC: Final = struct.Struct("=I")
+_FRAME: Final = struct.Struct("=IIQ")
+_FRAME_BYTES: Final = 16
+_GO_ON_AT_START: Final = 0xFFFFFFFF
+# Indexes of 8-byte words; one cache line each.
+_HEAD: Final = 8
+_TAIL: Final = 16
+_DURABLE: Final = 24
+_U32: Final = 0xFFFFFFFF
+# By name in the module they are there at once, and each frame asks for them.
+_pack: Final = _FRAME.pack_into
+_unpack: Final = _FRAME.unpack_from
+_crc32: Final = crc32
 
 
-class Frame(NamedTuple):
+class Frame:
     """One record as it lay in the ring; `end` is the position just after it."""
 
-    seq: int
-    payload: bytes
-    end: int
+    __slots__ = ("end", "payload", "seq")
+
+    def __init__(self, seq: int, payload: bytes, end: int) -> None:
+        self.seq = seq
+        self.payload = payload
+        self.end = end
 
 
 class RingDamaged(EvidenceError):  # noqa: N818 - it names a state, as the counter does
@@ -103,11 +113,11 @@ class EvidenceRing:
             return False
         data = self._map
         if skipped:
-            _FRAME.pack_into(data, HEADER_BYTES + place, _GO_ON_AT_START, 0, 0)
+            _pack(data, HEADER_BYTES + place, _GO_ON_AT_START, 0, 0)
             place = 0
         start = HEADER_BYTES + place
         seq = self.next_seq
-        _FRAME.pack_into(data, start, length, zlib.crc32(payload, (seq ^ seq >> 32) & _U32), seq)
+        _pack(data, start, length, _crc32(payload, (seq ^ seq >> 32) & _U32), seq)
         start += _FRAME_BYTES
         data[start : start + length] = payload
         # Last: whoever reads the file after a crash sees the frame whole or not at all.
@@ -174,19 +184,19 @@ class EvidenceRing:
         data = self._map
         size = self._data_bytes
         place = position % size
-        length, crc, seq = _FRAME.unpack_from(data, HEADER_BYTES + place)
+        length, crc, seq = _unpack(data, HEADER_BYTES + place)
         if length == _GO_ON_AT_START:
             position += size - place
             place = 0
             if position >= head:
                 raise RingDamaged(f"{self.path}: nothing follows the last frame of a round")
-            length, crc, seq = _FRAME.unpack_from(data, HEADER_BYTES)
+            length, crc, seq = _unpack(data, HEADER_BYTES)
         end = position + ((length + _FRAME_BYTES + 15) & ~15)
         start = HEADER_BYTES + place + _FRAME_BYTES
         if end > head or place + _FRAME_BYTES + length > size:
             raise RingDamaged(f"{self.path}: frame at {position} runs past the end")
         payload = data[start : start + length]
-        if zlib.crc32(payload, (seq ^ seq >> 32) & _U32) != crc:
+        if _crc32(payload, (seq ^ seq >> 32) & _U32) != crc:
             raise RingDamaged(f"{self.path}: frame at {position} does not match its checksum")
         return Frame(seq, payload, end)
 
@@ -262,7 +272,7 @@ class EvidenceRing:
             raise RingDamaged(f"{self.path}: header is cut short")
         magic, version, header_bytes, data_bytes, identity = _STATIC.unpack_from(header)
         (crc,) = _CRC.unpack_from(header, _STATIC.size)
-        if magic != _MAGIC or crc != zlib.crc32(header[: _STATIC.size]):
+        if magic != _MAGIC or crc != _crc32(header[: _STATIC.size]):
             raise RingDamaged(f"{self.path}: header does not match its checksum")
         if version != _VERSION or header_bytes != HEADER_BYTES:
             raise RingDamaged(f"{self.path}: version {version} is not {_VERSION}")
@@ -287,7 +297,7 @@ class EvidenceRing:
         """Lay down an empty ring's header; with nothing behind it, it is already a sound (folded) ring."""
         header = bytearray(HEADER_BYTES)
         _STATIC.pack_into(header, 0, _MAGIC, _VERSION, HEADER_BYTES, data_bytes, self.identity)
-        _CRC.pack_into(header, _STATIC.size, zlib.crc32(header[: _STATIC.size]))
+        _CRC.pack_into(header, _STATIC.size, _crc32(header[: _STATIC.size]))
         memoryview(header).cast("Q")[_DURABLE] = durable_seq
         try:
             os.pwrite(fd, header, 0)

@@ -25,7 +25,10 @@ from edge_proxy.evidence.ring import Frame
 NO_PREVIOUS: Final = b"0" * 64
 SEGMENT_NAME: Final = re.compile(r"(\d{12,15})\.jsonl")
 LINE_PREFIX: Final = re.compile(rb'\{"seq":([1-9]\d{0,14}),"prev":"([0-9a-f]{64})",')
-_BLOCK_BYTES = 64 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
+# By name in the module they are there at once, and each record asks for them.
+_sha256: Final = hashlib.sha256
+_hexlify: Final = hexlify
 _FILE_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -137,7 +140,7 @@ class SegmentWriter:
             missing += frame.seq - seq - 1
             seq = frame.seq
             line = b'{"seq":%d,"prev":"%b",%b' % (seq, prev, frame.payload[1:])
-            prev = hexlify(hashlib.sha256(line).digest())
+            prev = _hexlify(_sha256(line).digest())
             lines.append(line)
             room_bytes -= len(line) + 1
             taken += 1

@@ -14,8 +14,8 @@ from edge_proxy.addr import Address
 
 _COLON: Final = 0x3A  # asking for a byte by its number costs a tenth of asking for bytes
 _MAX_WORDS: Final = 4096
-_FEWEST_UNITS: Final = 100
-"""Below 0.0001 the shortest form may be one with an exponent."""
+_SMALLEST: Final = 0.0001
+"""Below it the shortest form may be one with an exponent."""
 _MOST_SCALED: Final = 1e12
 """Up to here the product with a power of ten is right to far less than what is looked at."""
 _NEAR_HALF: Final = 0.001
@@ -39,7 +39,7 @@ def quote_word(text: str) -> bytes:
     if found is None:
         if len(_words) >= _MAX_WORDS:
             _words.clear()
-        found = _words[str(text)] = quote(text)
+        found = _words[text] = quote(text)
     return found
 
 
@@ -47,7 +47,7 @@ def write_decimal(value: float, digits: int) -> bytes:
     """A number rounded to 3 or 6 decimal places, as short as it can be written."""
     scale = 1_000_000 if digits == 6 else 1000
     scaled = value * scale
-    if not _FEWEST_UNITS <= scaled < _MOST_SCALED:
+    if not (value >= _SMALLEST and scaled < _MOST_SCALED):
         return _encode(round(value, digits))
     units = int(scaled)
     rest = scaled - units

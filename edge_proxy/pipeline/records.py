@@ -15,6 +15,7 @@ from edge_proxy.policy.verdict import Verdict
 
 _FRACTION_BITS: Final = 26
 _FRACTIONS: Final = 1 << _FRACTION_BITS
+_hex: Final = hex
 
 
 class EndCause(StrEnum):
@@ -165,5 +166,5 @@ def worker_of(evidence_id: int) -> int:
 
 
 def show_id(evidence_id: int) -> str:
-    shown = hex(evidence_id)[2:]  # compiled, a quarter of the time of formatting
+    shown = _hex(evidence_id)[2:]  # compiled, a quarter of the time of formatting
     return shown if len(shown) == 16 else shown.zfill(16)

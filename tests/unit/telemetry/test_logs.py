@@ -72,6 +72,67 @@ def test_call_log_writes_a_line_like_those_of_the_log(capsysbinary: pytest.Captu
         assert line["id"] == f"{int(line['id'], 16):016x}"
 
 
+def test_every_field_of_a_call_is_in_its_line(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """In this order, whatever a peer wrote into its texts, which are cut; what was never reached or seen is null."""
+    core = Core()
+    call_id = 'quote" back\\slash \u00e9' + "x" * 200
+    core.receive(invite('User-Agent: "x"', call_id=call_id), PBX)
+    _, sent = core.receive(invite(call_id="second"), PBX)
+    core.receive(answer(sent.data, 180), CARRIER)
+    core.now += 0.0125
+    core.receive(answer(sent.data, 486), CARRIER)
+    ending = next(record for record in core.records if isinstance(record, Ending))
+    attempt = ending.attempt
+    assert attempt is not None
+    attempt.facts.call_id = call_id
+    CallLog("all").ended(ending)
+    seen_before = Ending(
+        255, ending.at, "third", "acme", ending.caller_side, ending.cause, ending.ended_by, 200, 1.5, 0.00049, None,
+        2.0, 16,
+    )  # fmt: skip
+    CallLog("all").ended(seen_before)
+    first, second = [json.loads(line) for line in capsysbinary.readouterr().err.splitlines()]
+    assert list(first.items())[:-1] == [
+        ("id", f"{ending.evidence_id:016x}"),
+        ("method", "INVITE"),
+        ("call_id", call_id[:128]),
+        ("from_side", "customers"),
+        ("source", "127.0.0.2:5080"),
+        ("asn", 0),
+        ("customer", "acme"),
+        ("verdict", "allowed"),
+        ("status", 0),
+        ("reason", "identity_owned"),
+        ("rule", "default"),
+        ("text", attempt.verdict.text),
+        ("ip_origin", attempt.verdict.ip_origin),
+        ("cause", "rejected"),
+        ("ended_by", "callee"),
+        ("final_status", 486),
+        ("setup_s", None),
+        ("duration_s", None),
+        ("pdd_s", round(ending.pdd_s or 0.0, 3)),
+        ("q850", None),
+        ("event", "call ended"),
+        ("level", "info"),
+    ]
+    assert list(second.items())[:-1] == [
+        ("id", "00000000000000ff"),
+        ("customer", "acme"),
+        ("call_id", "third"),
+        ("cause", "rejected"),
+        ("ended_by", "callee"),
+        ("final_status", 200),
+        ("setup_s", 1.5),
+        ("duration_s", 0.0),
+        ("pdd_s", 2.0),
+        ("q850", 16),
+        ("event", "call ended"),
+        ("level", "info"),
+    ]
+    assert list(first)[-1] == list(second)[-1] == "timestamp"
+
+
 class _Gone:
     """A stream whose reader is gone."""
 
