@@ -29,6 +29,11 @@ _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "res
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
 _ASSERTED_BEGINS: Final = b"P-Asserted-Identity: <"
 _ASSERTED_CHARS: Final = len(_ASSERTED_BEGINS)
+_FROM_BEGINS: Final = b"From: <"
+_FROM_CHARS: Final = len(_FROM_BEGINS)
+_SEMICOLON: Final = 0x3B
+_OUTSIDE_URIS: Final = bytes.maketrans(b"< \t\r\n\v\f", b">>>>>>>")
+"""Changes a text that holds what ends a URI. It has no ">" in it by then."""
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
 _COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
@@ -88,10 +93,8 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
     """From. Its usual form is read where it stands in the message."""
     index = message.first[grammar.FROM]
     if index >= 0:
-        line = message.headers[index].raw
-        common = _COMMON.match(line, line.find(b":") + 1)
-        if common is not None:
-            uri_text = common[1]
+        uri_text = _usual_uri(message.headers[index].raw)
+        if uri_text:
             try:
                 uri = parse_uri(uri_text)
             except RemoteProtocolError:
@@ -100,6 +103,18 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
                 text = uri_text[:512].decode("utf-8", "replace")
                 return Claim("From", text, uri, read_user(uri, plan))
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
+
+
+def _usual_uri(line: bytes) -> bytes:
+    """The URI of a From line as nearly everybody writes it; b"" of another one."""
+    if line.startswith(_FROM_BEGINS):
+        end = line.find(b">", _FROM_CHARS)
+        if end >= 0 and (end + 1 == len(line) or line[end + 1] == _SEMICOLON):
+            text = line[_FROM_CHARS:end]
+            if text.translate(_OUTSIDE_URIS) == text:
+                return text
+    common = _COMMON.match(line, line.find(b":") + 1)
+    return b"" if common is None else common[1]
 
 
 def listed_claims(message: Message, kind: int, plan: DialPlan | None, beside: Claim | None = None) -> Claims:
