@@ -53,6 +53,8 @@ _NEWCOMERS: Final = 5
 """Every so many-th call is from the number that the swap brings."""
 _HOLD_MS: Final = 500
 _QUIET_S: Final = 10.0
+_LONG_MS: Final = 2.5
+"""Gaps that are told one by one, with what was found to take long in them."""
 _PROBE_EVERY_S: Final = 0.004
 _TOLD: Final = '"event":"reload'
 _TOLD_OF_ALL: Final = '"event":"all workers reloaded'
@@ -135,6 +137,7 @@ def reload(
             proxy.flushed()
             for number in range(workers):
                 _check(*_journal(read_evidence(directory / "data", number)))
+            gaps = {number: read_gaps(path) for number, path in _watched(watch, workers)}
     table = Table(title=f"Reload of {size.numbers:,} numbers and {size.prefixes:,} prefixes at {rate} calls/s")
     for column in ("", "took, s", "OPTIONS", "median, ms", "p99, ms", "longest, ms"):
         table.add_column(column, justify="right")
@@ -152,7 +155,7 @@ def reload(
             "max_ms": ms[-1],
         }
     console.print(table)
-    _tell_gaps(spans, {number: read_gaps(path) for number, path in _watched(watch, workers)}, figures)
+    _tell_gaps(spans, gaps, figures)
 
 
 def _watched(path: Path, workers: int) -> list[tuple[int, Path]]:
@@ -174,6 +177,13 @@ def _tell_gaps(spans: dict[str, Span], gaps: dict[int, list[Gap]], figures: dict
                 zip(("wall_ms", "cpu_ms", "queued_ms", "own_ms"), columns, strict=True)
             )
     console.print(table)
+    for what, span in spans.items():
+        for number, all_gaps in gaps.items():
+            for gap in sorted(all_gaps, key=lambda gap: -gap.own_ms):
+                if span.begin <= gap.at < span.end and gap.own_ms > _LONG_MS:
+                    console.print(
+                        f"{what}, worker {number}: {gap.own_ms:.1f} ms, {gap.cpu_ms:.1f} at work; {gap.steps}"
+                    )
 
 
 def _config(directory: Path, site: Site, size: scale.Size) -> dict[str, Any]:

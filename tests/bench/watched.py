@@ -3,28 +3,47 @@
 A timer that is due every millisecond writes down how late it was, and what of that this thread did itself (its CPU
 time), what it stood in the queue of the machine for (which is other programs' doing, so that a busy machine does not
 look like a slow proxy), and what is left: waiting for the interpreter, which another thread of ours held, or for a
-disk. Of the longest it tells what every thread was at. FILE gets a line a gap; further workers write FILE.1, FILE.2 ...
+disk. FILE gets a line a gap; further workers write FILE.1, FILE.2 ...
 """
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
+import functools
+import gc
 import json
-import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from edge_proxy.cli.app import main as edge_proxy
+from edge_proxy.transport.driver import Driver
+from edge_proxy.transport.memory import MemoryRelief
+from edge_proxy.transport.resolver import NameResolver
+from edge_proxy.transport.shared_limits import WorkerLimits
 from edge_proxy.worker import Worker
 
 _EVERY_S: Final = 0.001
 _TOLD_S: Final = 0.0015
 """Gaps past which are written down."""
-_TRACED_S: Final = 0.004
+_STEP_S: Final = 0.0005
+_STEPS: Final[Sequence[tuple[type, str]]] = (
+    (Driver, "_take_turn"),
+    (Driver, "_tick"),
+    (Driver, "_finish_turn"),
+    (Driver, "use_snapshot"),
+    (Driver, "use_names"),
+    (NameResolver, "follow"),
+    (WorkerLimits, "hold_customers"),
+    (Worker, "_tell_warnings"),
+    (Worker, "_tell_reload"),
+    (Worker, "_keep"),
+    (MemoryRelief, "collect"),
+)
+"""What is timed, to tell what a gap was made of."""
 
 
 class Gap(NamedTuple):
@@ -36,6 +55,8 @@ class Gap(NamedTuple):
     """This thread was at work."""
     queued_ms: float
     """It could have gone on, and the machine had no core for it."""
+    steps: Sequence[str]
+    """Of what is timed, what took long, in CPU time."""
 
     @property
     def own_ms(self) -> float:
@@ -51,30 +72,53 @@ def read_gaps(path: Path) -> list[Gap]:
 class _Watch:
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="ascii")
-        self._traces = path.with_suffix(".traces").open("w", encoding="utf-8")
+        self._thread = threading.get_ident()
         self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").open("rb", buffering=0)  # noqa: SIM115
         self._loop = asyncio.get_running_loop()
+        self._steps: list[str] = []
+        self._collecting_since = 0.0
+        gc.callbacks.append(self._collected)
+        for owner, name in _STEPS:
+            setattr(owner, name, self._timed(f"{owner.__name__}.{name}", getattr(owner, name)))
         self._mark()
         self._again()
+
+    def _timed(self, name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return step(*args, **kwargs)
+            finally:
+                self._note(name, started)
+
+        return timed
+
+    def _note(self, name: str, started: float) -> None:
+        took_s = time.thread_time() - started
+        if took_s > _STEP_S and threading.get_ident() == self._thread:
+            self._steps.append(f"{name} {took_s * 1000:.1f}")
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting_since = time.thread_time()
+        else:
+            self._note(f"garbage of generation {info['generation']}", self._collecting_since)
 
     def _again(self) -> None:
         self._loop.call_later(_EVERY_S, self._tick)
 
     def _mark(self) -> None:
+        self._steps.clear()
         self._wall, self._cpu, self._queued = time.monotonic(), time.thread_time(), self._queued_ns()
-        if "EDGE_PROXY_WATCH_TRACES" in os.environ:
-            faulthandler.dump_traceback_later(_TRACED_S + _EVERY_S, file=self._traces)
 
     def _tick(self) -> None:
         wall, cpu = time.monotonic() - self._wall - _EVERY_S, time.thread_time() - self._cpu
         if wall > _TOLD_S:
             queued = (self._queued_ns() - self._queued) / 1e9
-            gap = Gap(time.monotonic(), *(round(one * 1000, 3) for one in (wall, cpu, queued)))
-            self._file.write(json.dumps(gap) + "\n")
+            ms = [round(one * 1000, 3) for one in (wall, cpu, queued)]
+            self._file.write(json.dumps([time.monotonic(), *ms, self._steps]) + "\n")
             self._file.flush()
-            if "EDGE_PROXY_WATCH_TRACES" in os.environ:
-                self._traces.write(f"^^^ {gap}\n\n")
-                self._traces.flush()
         self._mark()
         self._again()
 
