@@ -244,13 +244,16 @@ def _shared_sources(settings: Settings) -> tuple[RangeMap | None, list[tuple[int
         for prefix in customer.prefixes
     ]
     pieces, groups = group_overlaps(entries)
-    return (RangeMap.build(pieces) if pieces else None), groups
+    return (RangeMap.build(pieces, _rest) if pieces else None), groups
 
 
 def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:
-    return RangeMap.build(
-        (first, last, version, ordinal) for ordinal, group in enumerate(groups) for first, last, version in group
-    )
+    entries = ((*prefix, ordinal) for ordinal, group in enumerate(groups) for prefix in group)
+    return RangeMap.build(entries, _rest)
+
+
+def _rest() -> None:
+    """Nothing: a function that is called is where the thread of a reload rests (reloading.Pace.kept)."""
 
 
 def _targets(

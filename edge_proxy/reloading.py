@@ -22,6 +22,9 @@ from edge_proxy.errors import EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
 
 _AT_ONCE: Final = 8
+_SWITCH_INTERVAL_S: Final = 0.0001
+"""For how long a thread keeps the interpreter from another that waits for it, meanwhile: a turn of the loop lets go of
+it several times, and has as often to wait so long for a reload that is at work."""
 _WORK_S: Final = 0.0002
 _REST_S: Final = 0.0005
 _REST_IDLE_S: Final = 0.0001
@@ -115,10 +118,14 @@ def _let_go(things: list[Any], pace: Pace) -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile. What has come to stay is left out of all later searches too."""
+    """Look for no garbage meanwhile, and change between threads quickly. What has come to stay is left out of all later
+    searches too."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.disable()
     try:
         yield
         gc.freeze()
     finally:
         gc.enable()
+        sys.setswitchinterval(usual_s)

@@ -70,11 +70,15 @@ def load_assertions(path: Path) -> list[tuple[int, AssertionSettings]]:
 def _settings_of(document: Document) -> Settings:
     errors = list(document.errors)
     settings: Settings | None = None
+    values = document.values()
     try:
-        settings = Settings.model_validate(document.values())
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         said = {(known.line, known.key) for known in errors}
         errors += [one for one in _validation_errors(error, document, Settings) if (one.line, one.key) not in said]
+    if isinstance(customers := values.get("customers"), list):
+        while customers:  # freed at once, many of them would hold up the calls beside a reload
+            customers.pop()
     errors += find_conflicts(document)
     if settings is None or errors:
         raise ConfigErrors(errors)

@@ -15,13 +15,14 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NOT_FOUND: Final = -1
 
 _V4_MAX: Final = 2**32 - 1
 _V6_MAX: Final = 2**128 - 1
 _LOW_64: Final = 2**64 - 1
+_PIECES: Final = 256
 _VALUE_MAX: Final = 2**31 - 1
 _MAPPED_PREFIX: Final = 0xFFFF  # ::ffff:0:0/96, as the address shifted right by 32 bits
 _TEXT_SHOWN: Final = 60
@@ -68,12 +69,13 @@ class RangeMap:
         self._tops4 = tops4
 
     @classmethod
-    def build(cls, entries: Iterable[tuple[int, int, int, int]]) -> RangeMap:
+    def build(cls, entries: Iterable[tuple[int, int, int, int]], between: Callable[[], None] | None = None) -> RangeMap:
         """Flatten (first, last, version, value) entries, in any order, both ends inclusive, into disjoint pieces.
 
         Where ranges nest, the inner one wins. Where they overlap without nesting, the narrower one wins on the
         addresses they share. Of two ranges equally wide, the later entry wins. A range inside ::ffff:0:0/96 is
         stored as IPv4; a wider IPv6 range (such as ::/0) never covers IPv4 addresses.
+        `between` is called every few pieces: where this runs beside calls, they have their turn there.
         ValueError: version not 4 or 6, an end outside the family, last below first, value outside 0..2**31-1.
         """
         # The sorted table of a million ranges is the usual input: columns, not tuples, keep the peak small.
@@ -103,6 +105,8 @@ class RangeMap:
         for start, value in _disjoint_pieces(firsts4, lasts4, numbers4, _V4_MAX):
             starts4.append(start)
             values4.append(value)
+            if between is not None and not len(starts4) % _PIECES:
+                between()
         high6, low6, values6 = array("Q"), array("Q"), array("i")
         for start, value in _disjoint_pieces(firsts6, lasts6, numbers6, _V6_MAX):
             high6.append(start >> 64)
