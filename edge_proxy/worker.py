@@ -41,6 +41,7 @@ from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.uri import forget_uris
 from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
+from edge_proxy.telemetry.journal_watch import JournalWatch
 from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.logs import BurstLimit, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
@@ -339,9 +340,15 @@ class Worker:
             await asyncio.sleep(_NEXT_TRY_S)  # should it be refused, the old data goes on and this tries again
 
     async def _watch_evidence(self) -> None:
-        """Tell the pipeline whether the journal has room; it never asks itself."""
+        """Tell the pipeline whether the journal has room; it never asks itself. Who refuses calls that leave no evidence
+        is not ready meanwhile."""
+        journal, pipeline = self._journal, self.pipeline
+        watch = JournalWatch(journal.stats, self._log)
         while True:
-            self.pipeline.has_evidence_room = self._journal.has_room
+            has_room = pipeline.has_evidence_room = journal.has_room
+            self.state.is_ready = has_room or not pipeline.snapshot.refuses_without_evidence
+            backlog_bytes, error = journal.backlog_bytes, journal.last_error
+            watch.look(time.monotonic(), backlog_bytes=backlog_bytes, has_room=has_room, last_error=error)
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def _give_back_memory(self) -> None:
