@@ -340,8 +340,10 @@ class Worker:
             await asyncio.sleep(_NEXT_TRY_S)  # should it be refused, the old data goes on and this tries again
 
     async def _watch_evidence(self) -> None:
-        """Tell the pipeline whether the journal has room; it never asks itself. Who refuses calls that leave no evidence
-        is not ready meanwhile."""
+        """Tell the pipeline whether the journal has room; it never asks itself.
+
+        Who refuses calls that leave no evidence is not ready meanwhile.
+        """
         journal, pipeline = self._journal, self.pipeline
         watch = JournalWatch(journal.stats, self._log)
         while True:
