@@ -355,7 +355,9 @@ class Worker:
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, let the system have what it needed."""
-        relief = MemoryRelief([forget_uris, forget_senders, LINES.forget, self.pipeline.calls.forget_empty_slots])
+        pipeline = self.pipeline
+        kept = [forget_uris, forget_senders, LINES.forget, pipeline.signer.forget, pipeline.calls.forget_empty_slots]
+        relief = MemoryRelief(kept)
         await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)

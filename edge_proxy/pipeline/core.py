@@ -32,6 +32,7 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
 from edge_proxy.policy.facts import is_callback
 from edge_proxy.policy.parties import Source
+from edge_proxy.routing.branches import Branches
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
@@ -102,13 +103,14 @@ class Pipeline:
         self.overload = Overload(settings.overload_delay_s)
         self._veil = TopologyVeil(settings.secret, settings.listeners)
         self._own = OwnUris(settings.listeners)
-        self._signer = DialogSigner(settings.secret)
+        self.signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
         border = ResponseBorder(self._peers, settings.listeners, snapshot.rulebook)
+        branches = Branches(settings.secret)
         self._proxy = Proxy(
-            self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil, border, self._tags
+            self.layer, self.calls, self.counters, branches, self.targets, self._veil, border, self._tags
         )
-        self.scanners = Scanners(self._own, self._signer, snapshot)
+        self.scanners = Scanners(self._own, self.signer, snapshot)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
         self.decider = Decider(settings.worker, self.counters, self.calls)
         self._use_targets()
@@ -292,7 +294,7 @@ class Pipeline:
                 self._aliases.append(alias)
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
-        mark = loop_mark(message, self.settings.secret, peer.loop_seed)
+        mark = b"" if message.to_tag else loop_mark(message, self.settings.secret, peer.loop_seed)
         routed, phrase = None, ""
         try:
             refusal = self._validate(message, mark)
@@ -375,7 +377,7 @@ class Pipeline:
         """
         if message.max_forwards == 0 and not self._is_ping(message):
             return 483, Cause.TOO_MANY_HOPS, []
-        if has_looped(message, mark, self._own):
+        if mark and has_looped(message, mark, self._own):
             return 482, Cause.LOOP, []
         if message.first[grammar.PROXY_REQUIRE] >= 0:
             tags = b", ".join(message.values(grammar.PROXY_REQUIRE))
@@ -428,7 +430,7 @@ class Pipeline:
                 routed.token = None
             else:
                 message, routed, crossing = opened
-        state = None if routed.token is None else self._signer.read(routed.token, message.call_id)
+        state = None if routed.token is None else self.signer.read(routed.token, message.call_id)
         if state is None:
             cause = Cause.UNKNOWN_DIALOG if token is None else Cause.FORGED_TOKEN
             if is_ack:
@@ -452,7 +454,8 @@ class Pipeline:
                 hop.veiled_caller = state.caller_side
         if is_ack:
             hop = hops[0]
-            self._sends.append(Send(hop.listener.slot, hop.address, self._proxy.forward_ack(message, routed, hop)))
+            data = self._proxy.forward_ack(message, routed, hop, key)
+            self._sends.append(Send(hop.listener.slot, hop.address, data))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
         account = None if state.is_emergency else state.customer
@@ -535,7 +538,7 @@ class Pipeline:
         record: RouteRecord | None = None
         if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
             state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at), account is None)
-            record = RouteRecord(listener, self._signer.sign(state, message.call_id))
+            record = RouteRecord(listener, self.signer.sign(state, message.call_id))
         crossing: Inward | None = None
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
             crossing = self._veil.accept_request(message, listener)

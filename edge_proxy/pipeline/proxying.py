@@ -18,10 +18,10 @@ from edge_proxy.pipeline.own_tags import OwnTags
 from edge_proxy.pipeline.records import EndCause, Ending, Party
 from edge_proxy.pipeline.session_timer import SessionOffer, settle_session
 from edge_proxy.pipeline.target_book import Hop, HopResult, TargetBook
+from edge_proxy.routing.branches import Branches
 from edge_proxy.routing.forward import (
     Routed,
     RouteRecord,
-    branch_of,
     forwarded_request,
     forwarded_response,
     retarget,
@@ -118,7 +118,7 @@ class Proxy:
     """The forwarding half of the core; `endings` collects the calls that ended while it worked."""
 
     __slots__ = (
-        "_branch_key",
+        "_branches",
         "_calls",
         "_cancels",
         "_counters",
@@ -137,7 +137,7 @@ class Proxy:
         layer: TransactionLayer[ForwardContext],
         calls: CallBook,
         counters: Counters,
-        branch_key: bytes,
+        branches: Branches,
         targets: TargetBook,
         veil: TopologyVeil,
         border: ResponseBorder,
@@ -148,7 +148,7 @@ class Proxy:
         self.border = border
         self._calls = calls
         self._counters = counters
-        self._branch_key = branch_key
+        self._branches = branches
         self._targets = targets
         self._veil = veil
         self._timers_c: WaitingLine[ForwardContext] = WaitingLine(layer.timers.timer_c_s)
@@ -166,9 +166,9 @@ class Proxy:
             self._layer.wait_for_answer(context.server, now)
         self._try_next_hop(context, now)
 
-    def forward_ack(self, request: Message, routed: Routed, hop: Hop) -> bytes:
+    def forward_ack(self, request: Message, routed: Routed, hop: Hop, key: bytes) -> bytes:
         """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
-        branch = branch_of(request, self._branch_key, 0, routed.mark)
+        branch = self._branches.of(request, key, 0, routed.mark)
         if hop.veiled_caller is not None:
             request = self._veil.hide_request(request, routed, hop.listener, (), hop.veiled_caller).request
         return forwarded_request(request, routed, via_line(hop.listener, branch))
@@ -239,11 +239,11 @@ class Proxy:
             return
         hop = context.hops.pop(0)
         layer = self._layer
-        branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
+        branch = self._branches.of(request, context.server.key, context.attempt_number, routed.mark)
         while layer.find_client(branch, request.method) is not None:
             # The same request a second time, after its server transaction was over: it needs another branch.
             context.attempt_number += 1
-            branch = branch_of(request, self._branch_key, context.attempt_number, routed.mark)
+            branch = self._branches.of(request, context.server.key, context.attempt_number, routed.mark)
         context.attempt_number += 1
         data = self._as_sent(context, request, routed, hop, branch)
         if hop.for_large is not None and len(data) > _LARGEST_DATAGRAM_BYTES and hop.listener.transport is UDP:

@@ -6,7 +6,6 @@ our own Route values are taken out. All other lines, and the body, leave as they
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, final
@@ -190,22 +189,6 @@ def retarget(request_uri: bytes, address: Address) -> bytes:
         b";" + param for param in params.split(b";")[1:] if not param.lower().startswith((b"transport=", b"maddr="))
     )
     return scheme + b":" + user + at + str(address).encode() + kept
-
-
-def branch_of(request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
-    """Our branch for this request's forwarding attempt: the same for the same request, on any worker, at any time.
-
-    It has two parts: one that no other attempt has, and the `mark` by which loops are found (RFC 5393 §4.2.1). The
-    first is computed from what RFC 3261 §16.11 names, so that a CANCEL (whatever its method) or a retransmission
-    that meets a fresh worker still leaves with the branch that the next hop knows.
-    """
-    via = request.via
-    if via is None:
-        raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
-    last = request.uri + b" %d %d" % (request.cseq, attempt)
-    parts = (via.branch, via.sent.key, request.call_id, request.from_tag, last)
-    digest = keyed_digest(b"\0".join(parts), key, 15)
-    return grammar.MAGIC_COOKIE + b2a_base64(digest, newline=False).translate(URL_SAFE) + b"." + mark
 
 
 def keyed_digest(text: bytes, key: bytes, size: int) -> bytes:

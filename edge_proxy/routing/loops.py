@@ -1,7 +1,11 @@
 """Tell a request that loops from one that only spirals (RFC 5393 §4.2), and keep its Max-Breadth in bounds (§5.3).
 
-Every Via of ours ends in a mark: a hash over all that decides where a request goes. A request that comes back with
-the same mark would take the same way again, so it is refused; one that comes back changed goes on.
+A request that begins something leaves with a Via of ours that ends in a mark: a hash over all that decides where it
+goes. When it comes back with the same mark it would take the same way again, so it is refused; changed, it goes on.
+
+A request inside a dialog has no mark, and is not searched for one. Looking for loops is an option (RFC 3261 §16.3 step
+4) for who does not send one request to several places at once (RFC 5393 §4.2), and inside a dialog there is nothing to
+find: it only goes on with a Route of ours that bears the dialog's token, and each passage takes that Route out.
 """
 
 from __future__ import annotations

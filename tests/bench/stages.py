@@ -67,7 +67,7 @@ STAGES: Final = (
             "routing.loops:loop_mark",
             "routing.loops:has_looped",
             "routing.forward:preprocess_routes",
-            "routing.forward:branch_of",
+            "routing.branches:Branches.of",
             "routing.dialog_token:DialogSigner.sign",
             "routing.dialog_token:DialogSigner.read",
             "pipeline.target_book:TargetBook.hops_for_attempt",

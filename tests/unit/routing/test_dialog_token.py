@@ -82,3 +82,18 @@ def test_token_of_another_key_is_none() -> None:
 def test_token_fits_into_a_header() -> None:
     """What is added to every call is short."""
     assert len(SIGNER.sign(STATE, CALL_ID)) <= 40
+
+
+def test_token_that_is_remembered_opens_in_its_own_call_only() -> None:
+    """What was signed or read a moment ago is at hand; nothing else is taken for it, and much of it is forgotten."""
+    signer = DialogSigner(bytes(range(32)))
+    token = signer.sign(STATE, CALL_ID)
+    assert signer.read(token, b"another") is None
+    assert signer.read(token, CALL_ID) == STATE
+    for number in range(10_000):
+        signer.sign(STATE, b"%d" % number)
+    assert signer.read(token, CALL_ID) == STATE
+    assert signer.remembered <= 8192
+    signer.forget()
+    assert signer.remembered == 0
+    assert signer.read(token, CALL_ID) == STATE

@@ -11,7 +11,6 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.forward import (
     OwnUris,
     RouteRecord,
-    branch_of,
     forwarded_request,
     forwarded_response,
     preprocess_routes,
@@ -29,7 +28,6 @@ from tests.kit.messages import answer, request, values
 CUSTOMERS = Listener(0, Side.CUSTOMERS, Transport.UDP, Address("192.0.2.1", 5060))
 CARRIERS = Listener(1, Side.CARRIERS, Transport.TCP, Address("2001:db8::2", 5070))
 OWN = OwnUris([CUSTOMERS, CARRIERS])
-KEY = b"k" * 32
 
 
 def parsed(data: bytes) -> Message:
@@ -122,25 +120,6 @@ def test_request_uri_is_renamed_to_the_target(uri: bytes, renamed: bytes) -> Non
 def test_request_uri_renamed_to_ipv6_has_brackets() -> None:
     """RFC 3261 §19.1.1."""
     assert retarget(b"sip:a@h", Address("2001:db8::1", 5060)) == b"sip:a@[2001:db8::1]:5060"
-
-
-def test_branch_is_the_same_for_the_same_request_and_another_for_any_other() -> None:
-    """§16.11, §8.1.1.7: for CANCEL and a retransmission the same; for another attempt or request not."""
-    message = parsed(request("INVITE", "sip:b@h", branch="one", call_id="c"))
-    again = parsed(request("INVITE", "sip:b@h", branch="one", call_id="c"))
-    cancel = parsed(request("CANCEL", "sip:b@h", branch="one", call_id="c"))
-    others = [
-        branch_of(message, KEY, 1, b"m"),
-        branch_of(message, b"x" * 32, 0, b"m"),
-        branch_of(parsed(request("INVITE", "sip:b@h", branch="two", call_id="c")), KEY, 0, b"m"),
-        branch_of(parsed(request("INVITE", "sip:b@h", branch="one", call_id="d")), KEY, 0, b"m"),
-        branch_of(parsed(request("INVITE", "sip:c@h", branch="one", call_id="c")), KEY, 0, b"m"),
-        branch_of(parsed(request("INVITE", "sip:b@h", branch="one", call_id="c", cseq=2)), KEY, 0, b"m"),
-    ]
-    branch = branch_of(message, KEY, 0, b"m")
-    assert branch == branch_of(again, KEY, 0, b"m") == branch_of(cancel, KEY, 0, b"m")
-    assert branch.startswith(b"z9hG4bK")
-    assert len({branch, *others}) == 7
 
 
 def test_own_via_is_read_back_as_ours() -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.routing.forward import OwnUris, branch_of
+from edge_proxy.routing.branches import Branches
+from edge_proxy.routing.forward import OwnUris
 from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
-from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
@@ -75,24 +75,13 @@ def test_mark_changes_with_the_party_a_request_came_from() -> None:
     assert loop_mark(request(), KEY, b"customers acme") != loop_mark(request(), KEY, b"carriers carrier-a")
 
 
-def test_branch_keeps_its_first_part_when_only_the_attempt_differs_in_it() -> None:
-    """Each attempt has a branch of its own; all of one request end in the same mark."""
-    message = request()
-    mark = loop_mark(message, KEY, b"x")
-    first, second = branch_of(message, KEY, 0, mark), branch_of(message, KEY, 1, mark)
-    assert first != second
-    assert first[:7] == second[:7] == grammar.MAGIC_COOKIE
-    assert first.rpartition(b".")[2] == second.rpartition(b".")[2] == mark
-    assert branch_of(request(), KEY, 0, mark) == first
-
-
 @pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("joined", [False, True], ids=["lines", "one-line"])
 def test_loop_is_found_in_any_via(position: int, joined: bool) -> None:
     """RFC 5393 §4.2.2: every Via of ours is looked at, wherever it stands and however the lines are folded."""
     mark = loop_mark(request(), KEY, b"x")
     vias = [PEER_VIA, PEER_VIA + b"2"]
-    vias.insert(position, own_via(branch_of(request(), KEY, 0, mark)))
+    vias.insert(position, own_via(Branches(KEY).of(request(), b"key", 0, mark)))
     message = request(b",\r\n ".join(vias)) if joined else request(*vias)
     assert has_looped(message, mark, OWN)
 
@@ -100,7 +89,7 @@ def test_loop_is_found_in_any_via(position: int, joined: bool) -> None:
 def test_spiral_goes_on() -> None:
     """RFC 5393 §4.2.2: a Via of ours with another mark is a spiral, not a loop."""
     first = request(uri=b"sip:+12025550199@192.0.2.1")
-    via = own_via(branch_of(first, KEY, 0, loop_mark(first, KEY, b"x")))
+    via = own_via(Branches(KEY).of(first, b"key", 0, loop_mark(first, KEY, b"x")))
     again = request(PEER_VIA, via)
     assert not has_looped(again, loop_mark(again, KEY, b"x"), OWN)
 
@@ -109,7 +98,7 @@ def test_mark_in_the_via_of_another_element_is_no_loop() -> None:
     """Only Vias with a sent-by of ours count: a node beside us with the same key is another element."""
     message = request()
     mark = loop_mark(message, KEY, b"x")
-    via = b"SIP/2.0/UDP 192.0.2.9:5060;branch=" + branch_of(message, KEY, 0, mark)
+    via = b"SIP/2.0/UDP 192.0.2.9:5060;branch=" + Branches(KEY).of(request(), b"key", 0, mark)
     assert not has_looped(request(PEER_VIA, via), mark, OWN)
 
 
@@ -117,7 +106,7 @@ def test_ipv6_via_of_ours_is_recognised() -> None:
     """A sent-by with an IPv6 reference is ours in either case of its digits."""
     message = request()
     mark = loop_mark(message, KEY, b"x")
-    via = b"SIP/2.0/UDP [2001:DB8::1]:5070;branch=" + branch_of(message, KEY, 0, mark)
+    via = b"SIP/2.0/UDP [2001:DB8::1]:5070;branch=" + Branches(KEY).of(request(), b"key", 0, mark)
     assert has_looped(request(PEER_VIA, via), mark, OWN)
 
 
