@@ -32,10 +32,9 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
 from edge_proxy.policy.facts import is_callback
 from edge_proxy.policy.parties import Source
-from edge_proxy.routing.branches import Branches
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
-from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
+from edge_proxy.routing.loops import LoopMarks, bound_breadth, has_looped
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
@@ -95,6 +94,7 @@ class Pipeline:
         self._sides = [listener.side for listener in settings.listeners]
         self._counts = [self.counters.sides[side] for side in self._sides]
         self._tags = OwnTags(settings.secret)
+        self._marks = LoopMarks(settings.secret)
         self._aliases: list[Alias] = []
         self.layer: TransactionLayer[ForwardContext] = TransactionLayer(settings.timers, self._sends)
         egress = Egress(settings.listeners)
@@ -106,9 +106,8 @@ class Pipeline:
         self.signer = DialogSigner(settings.secret)
         self._peers = Peers(snapshot, self.ledger)
         border = ResponseBorder(self._peers, settings.listeners, snapshot.rulebook)
-        branches = Branches(settings.secret)
         self._proxy = Proxy(
-            self.layer, self.calls, self.counters, branches, self.targets, self._veil, border, self._tags
+            self.layer, self.calls, self.counters, settings.secret, self.targets, self._veil, border, self._tags
         )
         self.scanners = Scanners(self._own, self.signer, snapshot)
         self._admission = Admission(settings.secret, settings.worker, snapshot)
@@ -294,7 +293,7 @@ class Pipeline:
                 self._aliases.append(alias)
         if method == grammar.METHOD_CANCEL:
             return self._cancel(message, key, source, listener, now)
-        mark = b"" if message.to_tag else loop_mark(message, self.settings.secret, peer.loop_seed)
+        mark = b"" if message.to_tag else self._marks.of(message, peer.loop_seed)
         routed, phrase = None, ""
         try:
             refusal = self._validate(message, mark)
@@ -375,7 +374,7 @@ class Pipeline:
 
         Raises `RemoteProtocolError` for a Max-Breadth that cannot be read.
         """
-        if message.max_forwards == 0 and not self._is_ping(message):
+        if message.max_forwards == 0 and (message.first[grammar.ROUTE] >= 0 or not self._is_ping(message)):
             return 483, Cause.TOO_MANY_HOPS, []
         if mark and has_looped(message, mark, self._own):
             return 482, Cause.LOOP, []
@@ -453,9 +452,7 @@ class Pipeline:
             for hop in hops:
                 hop.veiled_caller = state.caller_side
         if is_ack:
-            hop = hops[0]
-            data = self._proxy.forward_ack(message, routed, hop, key)
-            self._sends.append(Send(hop.listener.slot, hop.address, data))
+            self._sends.append(self._proxy.forward_ack(message, routed, hops[0], key))
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
         account = None if state.is_emergency else state.customer

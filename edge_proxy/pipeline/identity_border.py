@@ -44,8 +44,7 @@ def dialog_identity(
     that a request inside a dialog shows.
     No rule judged it, so that what a customer asserts goes on only where all of it is the customer's own.
     """
-    first = message.first
-    if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
+    if not _says_who(message):
         return message
     source, listener, account = whose
     if account is None:
@@ -78,8 +77,7 @@ class ResponseBorder:
 
     def cross(self, response: Message, hop: Hop, slot: int, receiver: Address, account: str) -> Message:
         """A response from `hop` as it goes on to `receiver` through the listener at `slot`; see `dialog_identity`."""
-        first = response.first
-        if max(first[grammar.P_ASSERTED_IDENTITY], first[grammar.P_PREFERRED_IDENTITY], first[grammar.PRIVACY]) < 0:
+        if not _says_who(response):
             return response
         origin = self._peers.find_connected(hop.address, hop.listener).origin
         customer = origin.customer
@@ -98,6 +96,16 @@ class ResponseBorder:
             if not (payer.identity.is_trusted if is_customers and payer is not None else _is_trusted(far)):
                 response = concealed(response)
         return response
+
+
+def _says_who(message: Message) -> bool:
+    """Whether it has a header that can only cross the border as it is after a look at who sent it."""
+    first = message.first
+    return (
+        first[grammar.P_ASSERTED_IDENTITY] >= 0
+        or first[grammar.P_PREFERRED_IDENTITY] >= 0
+        or first[grammar.PRIVACY] >= 0
+    )
 
 
 def _unjudged(message: Message, customer: Customer, egress: Listener, book: Rulebook) -> Message:

@@ -38,7 +38,7 @@ from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
 from edge_proxy.transaction.keys import key_of_transaction
-from edge_proxy.transaction.layer import ClientTransaction, ServerTransaction, TransactionLayer
+from edge_proxy.transaction.layer import ClientTransaction, Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.tables import State
 from edge_proxy.transaction.timers import WaitingLine
 
@@ -137,7 +137,7 @@ class Proxy:
         layer: TransactionLayer[ForwardContext],
         calls: CallBook,
         counters: Counters,
-        branches: Branches,
+        secret: bytes,
         targets: TargetBook,
         veil: TopologyVeil,
         border: ResponseBorder,
@@ -148,7 +148,7 @@ class Proxy:
         self.border = border
         self._calls = calls
         self._counters = counters
-        self._branches = branches
+        self._branches = Branches(secret)
         self._targets = targets
         self._veil = veil
         self._timers_c: WaitingLine[ForwardContext] = WaitingLine(layer.timers.timer_c_s)
@@ -166,12 +166,13 @@ class Proxy:
             self._layer.wait_for_answer(context.server, now)
         self._try_next_hop(context, now)
 
-    def forward_ack(self, request: Message, routed: Routed, hop: Hop, key: bytes) -> bytes:
+    def forward_ack(self, request: Message, routed: Routed, hop: Hop, key: bytes) -> Send:
         """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
         branch = self._branches.of(request, key, 0, routed.mark)
         if hop.veiled_caller is not None:
             request = self._veil.hide_request(request, routed, hop.listener, (), hop.veiled_caller).request
-        return forwarded_request(request, routed, via_line(hop.listener, branch))
+        data = forwarded_request(request, routed, via_line(hop.listener, branch))
+        return Send(hop.listener.slot, hop.address, data)
 
     def receive_response(self, response: Message, now: Monotonic) -> Outcome:
         """A response with our Via on top: to its transaction, and from there upstream when it is to be passed on."""

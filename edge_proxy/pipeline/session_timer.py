@@ -7,7 +7,8 @@ goes back. Neither touches a `refresher` that a peer wrote, and no BYE is ever s
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
@@ -23,12 +24,17 @@ _NUMBER_IN_LINE: Final = re.compile(rb"\A([^:]*+:\s*+)[0-9]++")
 _TIMER: Final = b"timer"
 
 
-class SessionOffer(NamedTuple):
+@dataclass(slots=True, init=False, unsafe_hash=True)
+class SessionOffer:
     """What a request left with, to be remembered until its final response is through (§8.1)."""
 
     interval_s: int
     """Its Session-Expires; 0 when we asked for none."""
     caller_supports: bool
+
+    def __init__(self, interval_s: int, caller_supports: bool) -> None:
+        self.interval_s = interval_s
+        self.caller_supports = caller_supports
 
 
 NO_OFFER: Final = SessionOffer(0, False)

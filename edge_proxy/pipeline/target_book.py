@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 
-from edge_proxy.addr import Address, Listener, Monotonic, Side, Transport
+from edge_proxy.addr import UDP, Address, Listener, Monotonic, Side, Transport
 from edge_proxy.native import mypyc_attr
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.destinations import NO_DESTINATIONS, TRUNKS
@@ -248,6 +248,8 @@ class TargetBook:
         A name gives way to `known`, where the call itself has that side: it is at hand, and it is where packets of
         this call have come from.
         """
+        if known is not None and not uri.params and uri.scheme == "sip" and (uri.host, uri.port or 5060) == known:
+            return [self._dialog_hop(towards, UDP, known)]  # where this call is already: nothing is to be read
         address = numeric_address(uri) or known
         if address is not None:
             return [self._dialog_hop(towards, transport_of(uri), address)]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import struct
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
+from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final, final
 
 from edge_proxy.addr import Side
-from edge_proxy.routing.forward import URL_SAFE, keyed_digest
+from edge_proxy.routing.forward import URL_SAFE
 
 _FIXED: Final = struct.Struct(">BQI")
 _MAC_BYTES: Final = 9
@@ -64,10 +65,10 @@ class _Known:
 class DialogSigner:
     """Signs and checks tokens with one secret key (32 bytes), the node's."""
 
-    __slots__ = ("_key", "_known", "_known_before")
+    __slots__ = ("_keyed", "_known", "_known_before")
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._keyed = blake2b(key=key, digest_size=_MAC_BYTES)
         self._known: dict[bytes, _Known] = {}
         self._known_before: dict[bytes, _Known] = {}
 
@@ -128,5 +129,6 @@ class DialogSigner:
 
     def _mac(self, payload: bytes, call_id: bytes) -> bytes:
         # Its length keeps payload and Call-ID apart: the end of one cannot pass for the beginning of the other.
-        signed = len(payload).to_bytes(2, "big") + payload + call_id
-        return keyed_digest(signed, self._key, _MAC_BYTES)
+        mac = self._keyed.copy()
+        mac.update(len(payload).to_bytes(2, "big") + payload + call_id)
+        return mac.digest()

@@ -7,7 +7,6 @@ our own Route values are taken out. All other lines, and the body, leave as they
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final, final
 
 from edge_proxy.addr import Address, Listener, Transport
@@ -15,7 +14,7 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import Via, parse_name_addr
-from edge_proxy.sip.message import Message
+from edge_proxy.sip.message import HeaderLine, Message
 from edge_proxy.sip.uri import Uri, parse_uri
 
 TOKEN_PARAM: Final = b"ep"
@@ -24,16 +23,19 @@ TOKEN_PARAM: Final = b"ep"
 VEIL_PARAM: Final = b"er"
 """The URI parameter of our Record-Route in a dialog that is hidden from the carrier (see topology.py)."""
 
-_DEFAULT_MAX_FORWARDS: Final = 70
+_DEFAULT_MAX_FORWARDS: Final = b"Max-Forwards: 70"
+_MAX_FORWARDS: Final = [b"Max-Forwards: %d" % number for number in range(256)]
 _MOST_ROUTES: Final = 70
 """Every hop that a Route names takes one of Max-Forwards, which begins at 70: more is nobody's way."""
 _SEMICOLON: Final = 0x3B
+_COMMA: Final = 0x2C
+_QUOTE: Final = 0x22
+_LESS: Final = 0x3C
 _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
 _NO_ROUTES: Final[tuple[bytes, ...]] = ()
 _MOST_KEPT: Final = 64
 _begins_of: Final[dict[Listener, tuple[bytes, bytes, bytes]]] = {}
-_keyed: Final[dict[tuple[bytes, int], blake2b]] = {}
 URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 """Base 64 in the letters that a URI and a token may hold (RFC 4648 §5)."""
 
@@ -191,18 +193,6 @@ def retarget(request_uri: bytes, address: Address) -> bytes:
     return scheme + b":" + user + at + str(address).encode() + kept
 
 
-def keyed_digest(text: bytes, key: bytes, size: int) -> bytes:
-    """BLAKE2b with our key, which is set up once for each size."""
-    keyed = _keyed.get((key, size))
-    if keyed is None:
-        if len(_keyed) >= _MOST_KEPT:
-            _keyed.clear()
-        keyed = _keyed[key, size] = blake2b(key=key, digest_size=size)
-    digest = keyed.copy()
-    digest.update(text)
-    return digest.digest()
-
-
 def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     """Our Via for a request that leaves by this listener; `params` are further parameters of it."""
     return _begins(listener)[0] + branch + b";rport" + params
@@ -249,18 +239,20 @@ def forwarded_request(
 ) -> bytes:
     """The request as it leaves: `via` and the `added` lines in front, one hop less, its routes as `routed` says."""
     out = [message.method + b" " + (request_uri or routed.request_uri) + b" SIP/2.0", via]
-    out.extend(added)
+    if added:
+        out.extend(added)
     routes = routed.routes
+    left = message.max_forwards - 1
     for line in message.headers:
         kind = line.kind
         if kind == grammar.MAX_FORWARDS:
-            out.append(b"Max-Forwards: %d" % (message.max_forwards - 1))
+            out.append(_MAX_FORWARDS[left])
         elif kind != grammar.ROUTE or routes is None:
             out.append(line.raw)
     if routes:
         out.append(b"Route: " + b", ".join(routes))
-    if message.max_forwards < 0:
-        out.append(b"Max-Forwards: %d" % _DEFAULT_MAX_FORWARDS)
+    if left < -1:
+        out.append(_DEFAULT_MAX_FORWARDS)
     out.append(b"")
     out.append(message.body)
     return b"\r\n".join(out)
@@ -278,14 +270,25 @@ def turn_into_500(response: Message) -> None:
 
 def forwarded_response(message: Message) -> bytes:
     """The response as it goes on upstream: without its top Via value, all else as it came (§16.7 step 3)."""
-    index = message.first[grammar.VIA]
+    top = message.first[grammar.VIA]
     out = [message.start_line]
-    out.extend([line.raw for line in message.headers])
-    top = message.headers[index]
-    if len(top.first_value) < len(top.value):
-        out[index + 1] = b"Via: " + b", ".join(top.list_values[1:])
-    else:
-        del out[index + 1]
+    for index, line in enumerate(message.headers):
+        if index != top:
+            out.append(line.raw)
+            continue
+        rest = _behind_first_value(line)
+        if rest:
+            out.append(b"Via: " + rest)
     out.append(b"")
     out.append(message.body)
     return b"\r\n".join(out)
+
+
+def _behind_first_value(via: HeaderLine) -> bytes:
+    """What stands in a Via line behind its first value."""
+    raw = via.raw
+    if _COMMA not in raw:
+        return b""
+    if _QUOTE in raw or _LESS in raw:
+        return b", ".join(via.list_values[1:])
+    return raw[raw.find(b",") + 1 :].strip(b" \t\r\n")

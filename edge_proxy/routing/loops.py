@@ -11,10 +11,11 @@ find: it only goes on with a Route of ours that bears the dialog's token, and ea
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import Final
+from hashlib import blake2b
+from typing import Final, final
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.routing.forward import URL_SAFE, OwnUris, keyed_digest
+from edge_proxy.routing.forward import URL_SAFE, OwnUris
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.message import Message
@@ -22,17 +23,28 @@ from edge_proxy.sip.message import Message
 _MARK_BYTES: Final = 6
 
 
-def loop_mark(request: Message, key: bytes, origin: bytes) -> bytes:
-    """The second part of our branch (§4.2.1), 8 characters: equal only if nothing that decides the way has changed.
+@final
+class LoopMarks:
+    """Makes marks with the node's secret: those of a hidden caller's requests tell the carrier nothing."""
 
-    That is the Request-URI and the Route values as received, and `origin`, the side and party a request came from.
-    Call-ID and CSeq number keep an unlucky collision from happening again on the next attempt (§4.2.4). The method is
-    left out: a CANCEL has its INVITE's mark.
-    """
-    parts = [request.uri, request.call_id, b"%d" % request.cseq, origin]
-    if request.first[grammar.ROUTE] >= 0:
-        parts.extend(request.list_values(grammar.ROUTE))
-    return b2a_base64(keyed_digest(b"\0".join(parts), key, _MARK_BYTES), newline=False).translate(URL_SAFE)
+    __slots__ = ("_keyed",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._keyed = blake2b(key=secret, digest_size=_MARK_BYTES)
+
+    def of(self, request: Message, origin: bytes) -> bytes:
+        """The second part of our branch (§4.2.1), 8 characters: equal only if nothing that decides the way has changed.
+
+        That is the Request-URI and the Route values as received, and `origin`, the side and party a request came from.
+        Call-ID and CSeq number keep an unlucky collision from happening again on the next attempt (§4.2.4). The method
+        is left out: a CANCEL has its INVITE's mark.
+        """
+        text = b"%b\0%b\0%d\0%b" % (request.uri, request.call_id, request.cseq, origin)
+        if request.first[grammar.ROUTE] >= 0:
+            text += b"\0" + b"\0".join(request.list_values(grammar.ROUTE))
+        digest = self._keyed.copy()
+        digest.update(text)
+        return b2a_base64(digest.digest(), newline=False).translate(URL_SAFE)
 
 
 def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:

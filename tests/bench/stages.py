@@ -64,7 +64,7 @@ STAGES: Final = (
     Stage(
         "route: hops, token, loop mark",
         (
-            "routing.loops:loop_mark",
+            "routing.loops:LoopMarks.of",
             "routing.loops:has_looped",
             "routing.forward:preprocess_routes",
             "routing.branches:Branches.of",

@@ -226,6 +226,23 @@ def test_retransmission_after_a_restart_leaves_with_the_same_branch() -> None:
     assert values(before, "Via")[0] == values(after, "Via")[0]
 
 
+def test_ack_sent_again_leaves_with_the_same_branch() -> None:
+    """§16.11: an ACK to a 2xx has no transaction here; a restart makes no difference."""
+    play = Playbook()
+    dialog = play.call()
+    sent = dialog.from_caller("ACK")
+    left = []
+    for _ in range(2):
+        play.customer.sends(sent)
+        left.append(play.carrier.gets("ACK"))
+    play.restart()
+    play.customer.sends(sent)
+    left.append(play.carrier.gets("ACK"))
+    assert left[0] == left[1] == left[2]
+    play.customer.sends(dialog.from_caller("ACK"))
+    assert values(play.carrier.gets("ACK"), "Via")[0] != values(left[0], "Via")[0]
+
+
 def test_new_data_in_the_middle_of_a_call_changes_nothing_for_it() -> None:
     """The number moves to somebody else and the trunk to another place: this call goes on as it was let through."""
     play = Playbook()

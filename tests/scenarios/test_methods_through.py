@@ -109,6 +109,15 @@ def test_options_to_a_number_goes_through() -> None:
     assert statuses([got]) == [(CARRIER, "OPTIONS")]
 
 
+def test_options_to_ourselves_by_way_of_others_needs_a_hop_left() -> None:
+    """RFC 3261 §16.3 step 3: only what ends here is answered with none left; a number below 0 never leaves."""
+    core = Core()
+    routes = ("<sip:127.0.0.1:5060;lr>", "<sip:203.0.113.77;lr>")
+    asked = request("OPTIONS", "sip:127.0.0.1:5060", routes=routes).replace(b"Max-Forwards: 70", b"Max-Forwards: 0")
+    (refusal,) = core.receive(asked, PBX)
+    assert start_line(refusal.data).startswith("SIP/2.0 483 ")
+
+
 def test_late_message_gets_100_and_then_silence() -> None:
     """RFC 4320: 100 after 3.5 s over UDP, no 408 ever, and nothing is kept of it."""
     core = Core()
@@ -156,6 +165,33 @@ def test_loop_is_answered_482() -> None:
     assert start_line(refusal.data) == "SIP/2.0 482 Loop Detected (Via)"
     by_cause = core.pipeline.counters.sides[Side.CUSTOMERS].by_cause
     assert by_cause[Disposition.ANSWERED, Cause.LOOP] == 1
+
+
+def test_loop_is_found_by_any_worker() -> None:
+    """The mark hangs on the node's secret alone: what one worker sent, another one knows again, and a later one too."""
+    (refusal,) = Core().receive(come_back(Core()), PBX)
+    assert start_line(refusal.data) == "SIP/2.0 482 Loop Detected (Via)"
+    assert "482" not in [what for _, what in statuses(Core(worker_secret=b"x" * 32).receive(come_back(Core()), PBX))]
+
+
+def test_mark_that_a_peer_copies_stops_no_other_call() -> None:
+    """Who writes the Via of somebody's request into one of his own is refused nothing, and nobody else is."""
+    core = Core()
+    got = next(send for send in core.receive(invite(), PBX) if send.address == CARRIER)
+    copied = f"Via: {values(got.data, 'Via')[0]}"
+    assert (CARRIER, "INVITE") in statuses(core.receive(invite(copied), PBX))
+    assert (CARRIER, "INVITE") in statuses(core.receive(invite(), PBX))
+
+
+def test_request_inside_a_dialog_is_not_searched_for_loops() -> None:
+    """Its Routes bring it here as often as they say, and no further: here a proxy behind us sends it back once."""
+    core = Core()
+    dialog = set_up(core)
+    bye = dialog.from_caller("BYE")
+    (got,) = core.receive(bye, PBX)
+    again = bye.replace(b"Via: ", f"Via: SIP/2.0/UDP {PBX};branch=z9hG4bKagain\r\nVia: ".encode(), 1)
+    again = again.replace(b"Max-Forwards", f"Via: {values(got.data, 'Via')[0]}\r\nMax-Forwards".encode())
+    assert [what for _, what in statuses(core.receive(again, PBX))] == ["BYE"]
 
 
 def test_spiral_with_another_request_uri_goes_on() -> None:

@@ -165,6 +165,24 @@ def test_response_loses_our_via_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
+    ("others", "left"),
+    [
+        (b",\r\n SIP/2.0/UDP a;branch=1", b"SIP/2.0/UDP a;branch=1"),
+        (b" ,SIP/2.0/UDP a;branch=1 , SIP/2.0/UDP b", b"SIP/2.0/UDP a;branch=1 , SIP/2.0/UDP b"),
+        (b', SIP/2.0/UDP a;x="b, c"', b'SIP/2.0/UDP a;x="b, c"'),
+        (b';x="b, c", SIP/2.0/UDP a', b"SIP/2.0/UDP a"),
+        (b';x="b, c"', None),
+    ],
+)
+def test_vias_behind_ours_stay_as_they_are_written(others: bytes, left: bytes | None) -> None:
+    """§16.7 step 3: what stands behind the first comma that is none of a quoted string."""
+    data = answer(request("INVITE", "sip:b@h", via="SIP/2.0/UDP us;branch=z9hG4bKours"), 200)
+    passed = forwarded_response(parsed(data.replace(b"branch=z9hG4bKours", b"branch=z9hG4bKours" + others)))
+    vias = [line for line in passed.split(b"\r\n") if line.startswith(b"Via:")]
+    assert vias == ([] if left is None else [b"Via: " + left])
+
+
+@pytest.mark.parametrize(
     ("route", "token"),
     [
         (b"<sip:192.0.2.1:5060;lr;ep=T-_9>", b"T-_9"),

@@ -10,12 +10,13 @@ from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.branches import Branches
 from edge_proxy.routing.forward import OwnUris
-from edge_proxy.routing.loops import bound_breadth, has_looped, loop_mark
+from edge_proxy.routing.loops import LoopMarks, bound_breadth, has_looped
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 
 KEY = b"k" * 32
+MARKS = LoopMarks(KEY)
 OWN = OwnUris(
     [
         Listener(0, Side.CUSTOMERS, Transport.UDP, Address("192.0.2.1", 5060)),
@@ -53,7 +54,7 @@ def own_via(branch: bytes) -> bytes:
 
 def test_mark_is_the_same_for_cancel_and_invite() -> None:
     """RFC 5393 §4.2.1: the second part never varies with the method."""
-    assert loop_mark(request(), KEY, b"x") == loop_mark(request(method=b"CANCEL"), KEY, b"x")
+    assert MARKS.of(request(), b"x") == MARKS.of(request(method=b"CANCEL"), b"x")
 
 
 @pytest.mark.parametrize(
@@ -67,19 +68,19 @@ def test_mark_is_the_same_for_cancel_and_invite() -> None:
 )
 def test_mark_changes_with_what_decides_the_way(changed: Message) -> None:
     """RFC 5393 §4.2.1: Request-URI and Routes make another mark; so does the next request of a dialog (§4.2.4)."""
-    assert loop_mark(changed, KEY, b"x") != loop_mark(request(), KEY, b"x")
+    assert MARKS.of(changed, b"x") != MARKS.of(request(), b"x")
 
 
 def test_mark_changes_with_the_party_a_request_came_from() -> None:
     """Side and party decide where we send a request, so coming back from another one is a spiral."""
-    assert loop_mark(request(), KEY, b"customers acme") != loop_mark(request(), KEY, b"carriers carrier-a")
+    assert MARKS.of(request(), b"customers acme") != MARKS.of(request(), b"carriers carrier-a")
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("joined", [False, True], ids=["lines", "one-line"])
 def test_loop_is_found_in_any_via(position: int, joined: bool) -> None:
     """RFC 5393 §4.2.2: every Via of ours is looked at, wherever it stands and however the lines are folded."""
-    mark = loop_mark(request(), KEY, b"x")
+    mark = MARKS.of(request(), b"x")
     vias = [PEER_VIA, PEER_VIA + b"2"]
     vias.insert(position, own_via(Branches(KEY).of(request(), b"key", 0, mark)))
     message = request(b",\r\n ".join(vias)) if joined else request(*vias)
@@ -89,15 +90,15 @@ def test_loop_is_found_in_any_via(position: int, joined: bool) -> None:
 def test_spiral_goes_on() -> None:
     """RFC 5393 §4.2.2: a Via of ours with another mark is a spiral, not a loop."""
     first = request(uri=b"sip:+12025550199@192.0.2.1")
-    via = own_via(Branches(KEY).of(first, b"key", 0, loop_mark(first, KEY, b"x")))
+    via = own_via(Branches(KEY).of(first, b"key", 0, MARKS.of(first, b"x")))
     again = request(PEER_VIA, via)
-    assert not has_looped(again, loop_mark(again, KEY, b"x"), OWN)
+    assert not has_looped(again, MARKS.of(again, b"x"), OWN)
 
 
 def test_mark_in_the_via_of_another_element_is_no_loop() -> None:
     """Only Vias with a sent-by of ours count: a node beside us with the same key is another element."""
     message = request()
-    mark = loop_mark(message, KEY, b"x")
+    mark = MARKS.of(message, b"x")
     via = b"SIP/2.0/UDP 192.0.2.9:5060;branch=" + Branches(KEY).of(request(), b"key", 0, mark)
     assert not has_looped(request(PEER_VIA, via), mark, OWN)
 
@@ -105,7 +106,7 @@ def test_mark_in_the_via_of_another_element_is_no_loop() -> None:
 def test_ipv6_via_of_ours_is_recognised() -> None:
     """A sent-by with an IPv6 reference is ours in either case of its digits."""
     message = request()
-    mark = loop_mark(message, KEY, b"x")
+    mark = MARKS.of(message, b"x")
     via = b"SIP/2.0/UDP [2001:DB8::1]:5070;branch=" + Branches(KEY).of(request(), b"key", 0, mark)
     assert has_looped(request(PEER_VIA, via), mark, OWN)
 
@@ -113,7 +114,7 @@ def test_ipv6_via_of_ours_is_recognised() -> None:
 @given(st.binary(max_size=60).filter(lambda text: not set(text) & set(b"\r\n\0")))
 def test_unreadable_vias_of_others_are_passed_over(junk: bytes) -> None:
     """RFC 5393 §4.2.4: what others write into their Vias never makes the search fail."""
-    mark = loop_mark(request(), KEY, b"x")
+    mark = MARKS.of(request(), b"x")
     message = request(PEER_VIA, b"SIP/2.0/UDP host;" + junk + b"." + mark, PEER_VIA)
     assert not has_looped(message, mark, OWN)
 
