@@ -246,6 +246,25 @@ def _reload(proxy: ProxyProcess) -> None:
         time.sleep(0.1)
 
 
+def repeat(size: scale.Size, times: int, figures: dict[str, object]) -> None:
+    """What so many reloads leave behind: the memory of the process after a tenth of them, and after all."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        site = Site()
+        config = _config(directory, site, size)
+        scale.write_prefixes(directory / "asn.tsv", size.prefixes)
+        with ProxyProcess(directory, site, config) as proxy:
+            rss_mb: list[float] = []
+            for _ in range(times):
+                _reload(proxy)
+                rss_mb.append(proxy.rss_bytes() / 1e6)
+    early, late = rss_mb[times // 10], rss_mb[-1]
+    figures[f"reloads, {times} of {size.customers} customers"] = rss_mb
+    console.print(
+        f"{times} reloads of {size.customers:,} customers: {early:.1f} MB after a tenth, {late:.1f} MB after all"
+    )
+
+
 class RealTime(threading.Thread):
     """Runs the proxy's threads before everything else on the machine, which is then not what is measured (root only).
     Processes that they start do not have it."""
@@ -309,18 +328,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reload", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the numbers")
     parser.add_argument("--rate", type=int, default=RATE, help="calls a second")
+    parser.add_argument("--repeat", type=int, default=0, help="reload so often, without calls, and look at the memory")
+    parser.add_argument("--customers", type=int, help="how many there are")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--real-time", action="store_true", help="it runs before all else on a busy machine (root)")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     chosen = parser.parse_args()
     figures: dict[str, object] = {}
-    reload(
-        SMALL if chosen.quick else scale.LARGE,
-        figures,
-        chosen.rate,
-        workers=chosen.workers,
-        is_real_time=chosen.real_time,
-    )
+    size = SMALL if chosen.quick else scale.LARGE
+    size = size._replace(customers=size.customers if chosen.customers is None else chosen.customers)
+    if chosen.repeat:
+        repeat(size, chosen.repeat, figures)
+    else:
+        reload(size, figures, chosen.rate, workers=chosen.workers, is_real_time=chosen.real_time)
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -12,11 +12,14 @@ import asyncio
 import functools
 import gc
 import json
+import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from edge_proxy.cli.app import main as edge_proxy
@@ -30,6 +33,8 @@ _EVERY_S: Final = 0.001
 _TOLD_S: Final = 0.0015
 """Gaps past which are written down."""
 _STEP_S: Final = 0.0005
+_OVERDUE_S: Final = 0.0035
+"""When it is looked at what the loop's thread is at."""
 _STEPS: Final[Sequence[tuple[type, str]]] = (
     (Driver, "_take_turn"),
     (Driver, "_tick"),
@@ -78,6 +83,8 @@ class _Watch:
         self._steps: list[str] = []
         self._collecting_since = 0.0
         gc.callbacks.append(self._collected)
+        signal.signal(signal.SIGALRM, self._overdue)
+        subprocess._fork_exec = self._forked(subprocess._fork_exec)  # type: ignore[attr-defined]
         for owner, name in _STEPS:
             setattr(owner, name, self._timed(f"{owner.__name__}.{name}", getattr(owner, name)))
         self._mark()
@@ -93,6 +100,25 @@ class _Watch:
                 self._note(name, started)
 
         return timed
+
+    def _forked(self, fork: Callable[..., Any]) -> Callable[..., Any]:
+        """Whoever starts a process holds the interpreter until that runs: in any thread, and by the clock."""
+
+        def timed(*args: Any) -> Any:
+            started = time.monotonic()
+            try:
+                return fork(*args)
+            finally:
+                self._steps.append(f"start of a process {(time.monotonic() - started) * 1000:.1f}")
+
+        return timed
+
+    def _overdue(self, _number: int, frame: FrameType | None) -> None:
+        """Where this thread is, as soon as it runs again."""
+        while frame is not None and "edge_proxy" not in frame.f_code.co_filename and frame.f_back is not None:
+            frame = frame.f_back
+        if frame is not None:
+            self._steps.append(f"at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
 
     def _note(self, name: str, started: float) -> None:
         took_s = time.thread_time() - started
@@ -111,6 +137,7 @@ class _Watch:
     def _mark(self) -> None:
         self._steps.clear()
         self._wall, self._cpu, self._queued = time.monotonic(), time.thread_time(), self._queued_ns()
+        signal.setitimer(signal.ITIMER_REAL, _OVERDUE_S)
 
     def _tick(self) -> None:
         wall, cpu = time.monotonic() - self._wall - _EVERY_S, time.thread_time() - self._cpu

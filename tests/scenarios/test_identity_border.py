@@ -188,8 +188,31 @@ def test_what_a_carrier_asserts_in_a_response_reaches_a_customer_unless_it_is_pr
     assert (values(private, PAI), values(private, RPID), values(private, "Privacy")) == ([], [], ["id"])
     trusting = Playbook(snapshot=customer_with("trusted_identity: true"))
     assert values(answered(trusting, 200, *lines, "Privacy: id"), PAI) == [asserted]
-    doubted = Playbook(snapshot=trunk_with("trusted_identity: false"))
-    assert values(answered(doubted, 200, *lines), PAI) == []
+    for wish in ((), ("Privacy: id",), ("Privacy: none",)):
+        doubted = Playbook(snapshot=trunk_with("trusted_identity: false"))
+        assert values(answered(doubted, 200, *lines, *wish), PAI) == []
+
+
+@pytest.mark.parametrize("wish", ["Privacy: id", "Privacy: none", "Privacy: user;id", "Privacy: header"])
+@pytest.mark.parametrize("is_to_trusted", [True, False])
+def test_privacy_in_a_response_does_not_make_its_assertion_true(wish: str, *, is_to_trusted: bool) -> None:
+    """What an untrusted side asserts and nobody has checked is taken out by whoever receives it (RFC 3325 §5), a
+    response too: "none" forbids to hide what is asserted (§7), not to doubt it. The wish itself goes on, for whoever
+    is to honour it (RFC 3323 §4.2)."""
+    play = Playbook(snapshot=None if is_to_trusted else trunk_with("trusted_identity: false"))
+    got = answered(play, 200, f"{PAI}: <sip:{FOREIGN}@x>", wish, from_far=True)
+    assert values(got, PAI) == []
+    assert values(got, "Privacy") == [wish.partition(" ")[2]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "is_shown"), [("Privacy: none", True), ("Privacy: user", True), ("Privacy: id", False)]
+)
+def test_own_number_in_a_response_leaves_the_trust_domain_unless_it_is_private(wish: str, *, is_shown: bool) -> None:
+    """RFC 3325 §7: `id` takes it out before an element that is not trusted, and nothing else does."""
+    play = Playbook(snapshot=trunk_with("trusted_identity: false"))
+    got = answered(play, 200, f"{PAI}: <sip:{OWNED}@x>", wish, from_far=True)
+    assert values(got, PAI) == ([f"<sip:{OWNED}@x>"] if is_shown else [])
 
 
 def test_private_answer_of_a_customer_reaches_trusted_trunks_only() -> None:

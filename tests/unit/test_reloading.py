@@ -15,6 +15,7 @@ from edge_proxy import reloading
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError
+from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
 
 IDLE = Pace(lambda: 0)
@@ -71,6 +72,31 @@ def test_what_is_still_in_use_outlives_its_snapshot(tmp_path: Path) -> None:
     let_go_of(box, remembered, IDLE)
     assert (box, remembered) == ([], [{}, {}])
     assert kept.id == "globex"
+
+
+def test_many_reloads_leave_nothing_behind(tmp_path: Path) -> None:
+    """What a reload leaves out of all later searches for garbage is what serves, not what served before."""
+    path = written(tmp_path)
+    serving: list[Snapshot] = []
+
+    def reload() -> None:
+        with uncollected():
+            replaced = serving[:]
+            serving[:] = [prepare(path, nothing_against, IDLE)[1]]
+            if replaced:
+                let_go_of(replaced, [], IDLE)
+
+    try:
+        for _ in range(5):
+            reload()
+        gc.collect()
+        gc.freeze()
+        before = gc.get_freeze_count()
+        for _ in range(20):
+            reload()
+        assert gc.get_freeze_count() - before < 100
+    finally:
+        gc.unfreeze()
 
 
 def test_garbage_is_looked_for_again_afterwards() -> None:
