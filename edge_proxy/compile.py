@@ -52,6 +52,8 @@ from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.address_ranges import RangeMap, group_overlaps, parse_prefix
 
 _HASH_CHARS: Final = 12
+_TOLD_BY_SOURCE: Final = ("mode", "trusted_identity", "hide_topology")
+"""What of a trunk holds for the calls that come from its addresses."""
 _PACKAGED_FINGERPRINTS: Final = Path(__file__).parent / "policy" / "fingerprints.tsv"
 
 
@@ -79,6 +81,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     realm = _realm(settings, digest.update, errors)
     if owned is not None:
         _check_main_numbers(settings, owned.ownership, errors)
+    _check_trunks(settings, errors)
     ip_origin = _load_ip_origin(settings, digest.update, errors)
     refusals, problems = compile_refusals(settings.policy.refusals)
     errors.extend(settings_error(settings, f"policy.refusals.{key}", text) for key, text in problems)
@@ -316,6 +319,22 @@ def _check_main_numbers(settings: Settings, ownership: OwnershipIndex, errors: l
         if number is not None and ownership.owner_of(number) not in {ordinal, ordinal + len(settings.customers)}:
             text = f"{customer.main_number} is no number of {customer.id}; write one that is"
             errors.append(settings_error(settings, f"customers[{ordinal}].main_number", text))
+
+
+def _check_trunks(settings: Settings, errors: list[ConfigError]) -> None:
+    """Two trunks may send from one address only if it makes no difference which of them a call is said to be from."""
+    found: dict[tuple[int, int, int], TrunkSettings] = {}
+    for place, trunk in enumerate(settings.trunks):
+        for prefix in trunk.prefixes:
+            other = found.setdefault(prefix, trunk)
+            differ = [key for key in _TOLD_BY_SOURCE if getattr(trunk, key) != getattr(other, key)]
+            if differ:
+                text = (
+                    f"{trunk.id} sends from the same addresses as {other.id}, and {differ[0]} differs; write the same "
+                    "for both, or `sources` that tell them apart"
+                )
+                errors.append(settings_error(settings, f"trunks[{place}].id", text))
+                break
 
 
 def _probe(probe: ProbeSettings) -> Probe | None:

@@ -276,6 +276,20 @@ def test_longest_prefix_that_holds_an_address_says_whose_it_is(is_first_wider: b
     assert len([error for error in errors_of(marked) if "overlaps" in error]) == 2
 
 
+@pytest.mark.parametrize("key", ["mode: monitor", "trusted_identity: false", "hide_topology: true"])
+def test_trunks_of_one_address_must_not_differ_in_what_holds_for_its_calls(key: str) -> None:
+    """Whose call it is would be unclear. Two trunks to one address that are alike are fine, or with other sources."""
+    second = '  - id: carrier-b\n    targets: ["sip:127.0.0.1:5091"]\n'
+    text = BASE.replace("asn: {table: config/asn-sample.tsv}\n", second)
+    compile_snapshot(parse_settings(text.encode(), "f.yaml"))
+    with pytest.raises(ConfigErrors) as caught:
+        compile_snapshot(parse_settings(text.replace(second, f"{second}    {key}\n").encode(), "f.yaml"))
+    (error,) = map(str, caught.value.errors)
+    assert error.startswith("f.yaml:22: trunks[1].id: carrier-b sends from the same addresses as carrier-a, and ")
+    told_apart = f'{second}    {key}\n    sources: ["127.0.0.9"]\n'
+    compile_snapshot(parse_settings(text.replace(second, told_apart).encode(), "f.yaml"))
+
+
 def test_number_overlap_names_both_customers_and_both_lines() -> None:
     """A number has one owner."""
     (error,) = errors_of(with_line(17, '    country: US\n    numbers: ["+13105550100", "+12025550150"]'))
