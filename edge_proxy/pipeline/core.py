@@ -55,6 +55,7 @@ from edge_proxy.transaction.timers import TimerSettings
 _SHORTEST_SIP_BYTES: Final = 16
 _STATUS_CLASSES: Final = tuple([f"{first}xx" for first in range(10)])
 _METHOD_LABELS: Final = {method: method.decode() for method in KNOWN_METHODS}
+_BEGIN_DIALOGS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 
@@ -197,8 +198,7 @@ class Pipeline:
 
     def next_timer(self) -> Monotonic | None:
         """When `handle_timer` must be called at the latest; None when nothing is waiting."""
-        earliest = self.layer.next_deadline()
-        earliest = _earlier(earliest, self._proxy.next_deadline())
+        earliest = _earlier(self.layer.next_deadline(), self._proxy.next_deadline())
         earliest = _earlier(earliest, self.prober.next_deadline())
         earliest = _earlier(earliest, self.calls.next_deadline())
         earliest = _earlier(earliest, self.targets.reductions.next_deadline())
@@ -533,7 +533,7 @@ class Pipeline:
         call = self.calls.begin(attempt, now, source)
         account = None if verdict.is_emergency else attempt.customer
         record: RouteRecord | None = None
-        if message.method in {grammar.METHOD_INVITE, b"SUBSCRIBE", b"REFER"}:
+        if message.method in _BEGIN_DIALOGS:
             state = DialogState(listener.side, attempt.customer, attempt.evidence_id, int(attempt.at), account is None)
             record = RouteRecord(listener, self.signer.sign(state, message.call_id))
         crossing: Inward | None = None
@@ -589,8 +589,7 @@ class Pipeline:
         self, message: Message, key: bytes, source: Address, listener: Listener
     ) -> ServerTransaction[ForwardContext]:
         address = reply_address(message, source, listener) or source
-        is_reliable = listener.transport is not UDP
-        return self.layer.open_server(key, message, listener.slot, address, is_reliable=is_reliable)
+        return self.layer.open_server(key, message, listener.slot, address, is_reliable=listener.transport is not UDP)
 
     def _wall(self, now: Monotonic) -> Wall:
         return Wall(now + self.wall_offset_s)

@@ -7,7 +7,6 @@ burst of calls that it was made in, and keep a mebibyte of what that burst neede
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from typing import Final
 
 _NONE: Final = bytes(8)
@@ -24,7 +23,12 @@ class Histogram:
         self.sum_s = 0.0
 
     def observe(self, duration_s: float) -> None:
-        self.buckets[bisect_left(self.bounds_s, duration_s)] += 1
+        place = 0
+        for bound_s in self.bounds_s:
+            if duration_s <= bound_s:
+                break
+            place += 1
+        self.buckets[place] += 1
         self.sum_s += duration_s
 
     @property

@@ -107,10 +107,10 @@ class UdpPort:
         """Send now, or queue behind what is waiting already."""
         if not self._queue:
             unsent = messages if isinstance(messages, list) else list(messages)
-            done = self._send(unsent)
-            if done == len(unsent):
+            taken, error = self._datagrams.send(unsent, 0)
+            if not error:
                 return
-            messages = unsent[done:]
+            messages = unsent[self._send(unsent, taken, error) :]
         room = _MAX_QUEUED - len(self._queue)
         self.send_overflows += max(len(messages) - room, 0)
         if messages and self._loop is not None and not self._queue:
@@ -120,17 +120,19 @@ class UdpPort:
     def alias(self, peer: Address, address: Address) -> None:
         """Datagrams know no connection."""
 
-    def _send(self, messages: list[Datagram]) -> int:
-        """How many of these are done with: sent, or impossible to send and counted. The rest has to wait."""
-        done = 0
-        while done < len(messages):
-            taken, error = self._datagrams.send(messages, done)
-            done += taken
-            if error == errno.EAGAIN:
-                break
+    def _send(self, messages: list[Datagram], done: int = 0, error: int = 0) -> int:
+        """How many of these are done with: sent, or impossible to send and counted. The rest has to wait.
+
+        `done` of them are sent, and the next was not taken because of `error`.
+        """
+        while error != errno.EAGAIN:
             if error:
                 self.send_errors += 1
                 done += 1
+            if done >= len(messages):
+                break
+            taken, error = self._datagrams.send(messages, done)
+            done += taken
         return done
 
     def _flush(self) -> None:
