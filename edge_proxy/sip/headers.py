@@ -37,6 +37,8 @@ _COMMON_SENDER: Final = re.compile(rb"SIP/2\.0/(UDP|TCP|TLS) (\[[0-9A-Fa-f:.]+\]
 """What nearly every Via begins with: read to the same result as by `_VIA`."""
 _PLAIN: Final = grammar.all_but(b' \t\r\n\f\v,"<>[]')
 """Changes no parameter value that is neither quoted nor bracketed, and has no blank in it."""
+_TAG_END: Final = grammar.all_but(b'>;",<')
+"""Changes no tag behind which the value ends."""
 _SIMPLE: Final = grammar.only(grammar.TOKEN_BYTES + b";=")
 """Changes no parameters that are tokens throughout."""
 _READABLE_VIA: Final = re.compile(
@@ -58,17 +60,24 @@ _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
 
 
+def _trimmed(value: bytes) -> bytes:
+    """`value.strip(b" \\t")`, at a tenth of the cost where nothing is to be taken off."""
+    if value and (value[0] <= _BLANK or value[-1] <= _BLANK):
+        return value.strip(b" \t")
+    return value
+
+
 def split_list(value: bytes) -> list[bytes]:
     """The pieces of a comma-separated header value, trimmed; commas in quotes or angle brackets do not split."""
     if _COMMA not in value:
-        return [value.strip(b" \t")]
+        return [_trimmed(value)]
     if _LESS not in value and _QUOTE not in value and _GREATER not in value:
-        return [piece.strip(b" \t") for piece in value.split(b",")]
+        return [_trimmed(piece) for piece in value.split(b",")]
     pieces: list[bytes] = []
     if _QUOTE not in value:
         # Route values are an address in angle brackets each, with no comma in it.
         for piece in value.split(b","):
-            text = piece.strip(b" \t")
+            text = _trimmed(piece)
             if not text or text[0] != _LESS or text[-1] != _GREATER:
                 break
             pieces.append(text)
@@ -92,10 +101,12 @@ def split_list(value: bytes) -> list[bytes]:
 
 def first_of_list(value: bytes) -> bytes:
     """The first of the pieces that `split_list` finds, whatever follows it."""
-    if _COMMA not in value:
-        return value.strip(b" \t")
-    if _LESS not in value and _QUOTE not in value and _GREATER not in value:
-        return value[: value.find(b",")].strip(b" \t")
+    comma = value.find(b",")
+    if comma < 0:
+        return _trimmed(value)
+    first = value[:comma]
+    if _LESS not in first and _QUOTE not in first and _GREATER not in first:
+        return _trimmed(first)
     match = _LIST_PIECE.match(value)
     end = match.end() if match else 0
     if end < len(value) and value[end] != _COMMA:
@@ -215,25 +226,39 @@ def _common_sender(head: bytes) -> SentBy | None:
 
 def parse_via(value: bytes) -> Via:
     """One Via value (no comma list)."""
-    head, _, params = value.partition(b";")
+    end = value.find(b";")
+    if end < 0:
+        return _any_via(value)
+    head = value[:end]
+    params = value[end + 1 :]
     sent = _senders.get(head) or _common_sender(head)
-    if sent is not None and params.translate(_PLAIN) is params:
-        branch = b""
-        rport: bytes | None = None
-        received: bytes | None = None
-        for text in params.split(b";"):
-            if text == b"rport":
-                rport = b""
-            elif text[:7] == b"branch=":
-                branch = text[7:]
-            elif text[:9] == b"received=":
-                received = text[9:]
-            elif text[:6] == b"rport=":
-                rport = text[6:]
-            else:
-                return _any_via(value)
-        return Via(sent, branch, rport, received)
-    return _any_via(value)
+    if sent is None or params.translate(_PLAIN) is not params:
+        return _any_via(value)
+    branch = b""
+    rport: bytes | None = None
+    received: bytes | None = None
+    if params.startswith(b"branch="):
+        # Alone or with `rport` behind it: what nearly all senders write.
+        if params.endswith(b";rport"):
+            rport = b""
+            branch = params[7:-6]
+        else:
+            branch = params[7:]
+        if _SEMICOLON not in branch:
+            return Via(sent, branch, rport, None)
+        branch, rport = b"", None
+    for text in params.split(b";"):
+        if text == b"rport":
+            rport = b""
+        elif text.startswith(b"branch="):
+            branch = text[7:]
+        elif text.startswith(b"received="):
+            received = text[9:]
+        elif text.startswith(b"rport="):
+            rport = text[6:]
+        else:
+            return _any_via(value)
+    return Via(sent, branch, rport, received)
 
 
 def _any_via(value: bytes) -> Via:
@@ -386,6 +411,14 @@ def parse_tag(value: bytes, header: str) -> bytes:
     if value and value[-1] == _GREATER:
         if _LESS in value and (_QUOTE not in value or value.count(b'"') & 1 == 0):
             return b""
+    elif value and value[0] == _LESS and _QUOTE not in value:
+        # No display name: the first angle bracket that closes is the address's.
+        end = value.find(b">") + 1
+        params = value[end:]
+        if end and params.startswith(b";tag="):
+            tag = params[5:]
+            if tag.translate(_TAG_END) is tag:
+                return tag.strip(b" \t")
     else:
         address, found, tag = value.rpartition(b">;tag=")
         if (

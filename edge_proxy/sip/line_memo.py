@@ -16,10 +16,9 @@ from edge_proxy.sip.message import HeaderLine
 
 _MOST_YOUNG: Final = 2048
 _LONGEST_BYTES: Final = 300
-_COLON: Final = 0x3A  # asking for a byte by its number costs a tenth of asking for bytes
-_LF: Final = 0x0A
+_LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 _CR: Final = 0x0D
-_BLANKS: Final = b" \t"
+_BLANK: Final = 0x20
 
 
 @final
@@ -27,9 +26,9 @@ class LineMemo:
     """The lines that were seen last, as they were read: it carries no meaning, and may be emptied at any time.
 
     Two generations: when the young one is full it becomes the old one, and what was not asked for since is let go.
-    Twice `_MOST_YOUNG` lines of at most `_LONGEST_BYTES` are held, each in about three times its bytes and 400 more:
-    some 3 MB in traffic as it is, 6 MB if somebody sends only lines as long as they may be and none twice. Such lines
-    cost a fifth more than if nothing were remembered.
+    Twice `_MOST_YOUNG` lines of at most `_LONGEST_BYTES` are held: some 2 MB in traffic as it is, 5 MB if somebody
+    sends only lines as long as they may be and none twice. What never comes again costs a fifth more to read than if
+    nothing were remembered.
     """
 
     __slots__ = ("_old", "young")
@@ -71,12 +70,21 @@ LINES: Final = LineMemo()
 def _read(raw: bytes) -> HeaderLine | None:
     if _LF in raw or _CR in raw:
         return None
-    name, colon, value = raw.partition(b": ")
-    kind = KIND_BY_NAME.get(name)
-    if kind is None or not colon:
-        if not colon or _COLON in name:
-            name, colon, value = raw.partition(b":")
-        kind = grammar.header_kind(name) if colon else -1
-    if kind < 0:
+    colon = raw.find(b":")
+    if colon < 0:
         return None
-    return HeaderLine(kind, raw, value.strip(_BLANKS) if kind else None)
+    name = raw[:colon]
+    kind = KIND_BY_NAME.get(name)
+    if kind is None:
+        kind = grammar.header_kind(name)
+        if kind < 0:
+            return None
+    if not kind:
+        return HeaderLine(kind, raw)
+    begin = colon + 1
+    if begin < len(raw) and raw[begin] == _BLANK:
+        begin += 1
+    value = raw[begin:]
+    if value and (value[0] <= _BLANK or value[-1] <= _BLANK):
+        value = value.strip(b" \t")
+    return HeaderLine(kind, raw, value)

@@ -17,6 +17,8 @@ from edge_proxy.sip.headers import Via, first_of_list, split_list
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
+_MOST_KEPT_VALUES: Final = 8
+"""A line of nothing but commas would be held in many times its bytes."""
 NO_LINES: Final = [-1] * grammar.KIND_COUNT
 
 
@@ -74,7 +76,9 @@ class HeaderLine:
         """The values that stand in the line with commas between; not to be changed."""
         values = self._list_values
         if values is None:
-            values = self._list_values = split_list(self.value)
+            values = split_list(self.value)
+            if len(values) <= _MOST_KEPT_VALUES:
+                self._list_values = values
         return values
 
 

@@ -22,6 +22,7 @@ _STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^
 _USUAL_METHODS: Final = frozenset(
     b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split()
 )
+_AFTER_URI: Final = b" SIP/2.0"
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
@@ -34,6 +35,8 @@ _status_lines: Final[dict[bytes, tuple[int, bytes]]] = {}
 """Status and phrase of the latest status lines: few are in use."""
 _MOST_STATUS_LINES: Final = 64
 _LONGEST_STATUS_LINE_BYTES: Final = 80
+_HEAD_END: Final = b"\r\n\r\n"
+_NO_BODY: Final = b"\r\nContent-Length: 0\r\n\r\n"
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
@@ -53,21 +56,31 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     On a stream a message without Content-Length is refused: only that header says where it ends (§18.3).
     Raises `MalformedMessageError`.
     """
-    head, end, body = data.partition(b"\r\n\r\n")
-    lines = head.split(b"\r\n")
-    message = Message(lines[0], len(data))
+    size = len(data)
+    body = b""
+    if data.endswith(_NO_BODY) and size <= limits.max_header_bytes:
+        # What most end with. Were it a body that ends so, the empty line before that is not among the usual ones.
+        lines = data.split(b"\r\n")
+        lines.pop()
+        lines.pop()
+        head_bytes = size - len(_HEAD_END)
+    else:
+        head, _, body = data.partition(_HEAD_END)
+        lines = head.split(b"\r\n")
+        head_bytes = len(head)
+    message = Message(lines[0], size)
     if (
-        end
+        head_bytes < size
         and len(lines) <= limits.max_headers + 1
-        and len(head) <= limits.max_header_bytes
-        and len(data) <= limits.max_message_bytes
+        and head_bytes <= limits.max_header_bytes
+        and size <= limits.max_message_bytes
         and _read_usual_start_line(message)
         and _sort_usual_lines(message, lines)
     ):
         message.body = body
         problem = _read_mandatory(message, limits)
     else:
-        problem = _read_any(message, head, body, limits, has_end=len(end) > 0)
+        problem = _read_any(message, data, limits)
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
@@ -75,13 +88,12 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     return message
 
 
-def _read_any(
-    message: Message, head: bytes, body: bytes, limits: Limits, *, has_end: bool
-) -> MalformedMessageError | None:
+def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessageError | None:
     """Read a message that has folds, an unusual start line, or something wrong with it: then the first thing found.
 
     Raises it when the message does not look like SIP.
     """
+    head, end, body = data.partition(_HEAD_END)
     start_line = message.start_line
     problem = _read_start_line(message)
     if problem is not None and _SIPPISH.match(start_line) is None:
@@ -94,7 +106,7 @@ def _read_any(
     problem = problem or header_problem
     if problem is None and message.size > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
-    if problem is None and not has_end:
+    if problem is None and not end:
         problem = _problem(message, "header block has no end", "3261 §7", offset=message.size)
     together = b"".join(head.split(b"\r\n"))
     if problem is None and (_LF in together or _CR in together):
@@ -120,27 +132,31 @@ def _read_usual_start_line(message: Message) -> bool:
     if known is not None:
         message.status, message.reason = known
         return True
-    if _LF in line or _CR in line:
-        return False
-    words = line.split(b" ", 2)
-    if len(words) != 3:
-        return False
-    first, second, third = words
-    if third == b"SIP/2.0":
-        if first not in _USUAL_METHODS or not second or second.translate(_URI_ONLY) is not second:
+    if line.endswith(_AFTER_URI):
+        begin = line.find(b" ") + 1
+        end = len(line) - len(_AFTER_URI)
+        if begin >= end:
             return False
-        message.method = first
-        message.uri = second
+        method = line[: begin - 1]
+        uri = line[begin:end]
+        if method not in _USUAL_METHODS or uri.translate(_URI_ONLY) is not uri:
+            return False
+        message.method = method
+        message.uri = uri
         return True
-    status = _STATUSES.get(second)
-    if first != b"SIP/2.0" or status is None:
+    words = line.split(b" ", 2)
+    if len(words) != 3 or _LF in line or _CR in line:
+        return False
+    version, code, phrase = words
+    status = _STATUSES.get(code)
+    if version != b"SIP/2.0" or status is None:
         return False
     message.status = status
-    message.reason = third
+    message.reason = phrase
     if len(line) <= _LONGEST_STATUS_LINE_BYTES:
         if len(_status_lines) >= _MOST_STATUS_LINES:
             _status_lines.clear()
-        _status_lines[line] = status, third
+        _status_lines[line] = status, phrase
     return True
 
 

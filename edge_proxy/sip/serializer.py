@@ -76,12 +76,12 @@ def stamp_top_via(message: Message, source: Address) -> None:
         return
     header = message.headers[index]
     line = header.raw
-    if via.rport == b"" and via.received is None and line[: len(_BEFORE_VIA)] == _BEFORE_VIA:
+    if via.rport == b"" and via.received is None and line.startswith(_BEFORE_VIA):
         # Nearly all ask before the branch or behind it; of the length that makes, the line can hold nothing else.
         known = len(_BEFORE_VIA) + via.sent.length
         if len(line) == known + len(_BRANCH) + len(via.branch) + len(_ASKING):
             answer = b";received=%s;rport=%d" % (source.host.encode(), source.port)
-            if line[-len(_ASKING) :] == _ASKING:
+            if line.endswith(_ASKING):
                 message.replace_line(index, line[: -len(_ASKING)] + answer)
                 return
             if via.branch and line[known : known + len(_ASKING)] == _ASKING:

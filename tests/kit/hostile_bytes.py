@@ -24,6 +24,7 @@ WORDS = [
         b";branch=z9hG4bK",
         b";rport",
     ),
+    b"\r\nContent-Length: 0\r\n\r\n",
     *(b";received=", b";maddr=::1", b";lr", b";ep=", b"sip:", b"sips:", b"tel:", b"urn:service:sos", b"911", b"%00"),
     *(b"Via: SIP/2.0/UDP 127.0.0.2:5080;branch=x\r\n", b"v:", b"Route: <sip:127.0.0.1:5060;lr>\r\n", b"99999999999"),
     *(

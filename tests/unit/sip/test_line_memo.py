@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_proxy.addr import Address
@@ -56,6 +56,7 @@ def shown_lines(message: Message) -> str:
     return repr([(line.raw, line.kind, line.value, line.first_value, line.list_values) for line in message.headers])
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(mutated(SEEDS), min_size=2, max_size=4))
 def test_what_is_remembered_changes_nothing(parts: list[bytes]) -> None:
     """Read first, read again, read among the lines of others, read when there is no more room: always the same."""

@@ -55,6 +55,21 @@ def test_response_is_read() -> None:
     assert parse_message(data.replace("183 Já vai".encode(), b"100 "), LIMITS).reason == b""
 
 
+@pytest.mark.parametrize("body", [b"\r\nContent-Length: 0\r\n\r\n", b"x\r\n\r\n", b"\r\n", b"\r\n\r\n\r\n"])
+def test_a_body_may_end_as_a_head_does(body: bytes) -> None:
+    """The first empty line is the end of the head, whatever follows."""
+    message = parse_message(VALID.replace(b"l: 4\r\n\r\nbody", b"l: %d\r\n\r\n%s" % (len(body), body)), LIMITS)
+    assert message.body == body
+    plain = VALID[VALID.index(b"P-A") :].replace(b"l: 4\r\n\r\nbody", b"Content-Length: 0\r\n\r\n")
+    usual = VALID[: VALID.index(b"CSEQ")] + b"CSeq: 1 INVITE\r\n" + plain
+    assert parse_message(usual, LIMITS).body == b""
+    assert (
+        parse_message(usual.replace(b"Length: 0\r\n\r\n", b"Length: %d\r\n\r\n" % len(body)) + body, LIMITS).body
+        == body
+    )
+    assert parse_message(usual + body, LIMITS).body == b""  # §18.3: what is beyond Content-Length is cut off
+
+
 headers = st.lists(
     st.tuples(
         st.text("ABCdef-!%*_+`'~.0", min_size=1, max_size=12).map(str.encode),
