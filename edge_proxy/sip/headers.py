@@ -198,8 +198,8 @@ class Via:
 _senders: Final[dict[bytes, SentBy]] = {}
 """What the Vias of the latest peers begin with, as read; few and short, whoever sends."""
 _MOST_SENDERS: Final = 64
-_MOST_VIA_PARAMS: Final = 100
-"""Some fifteen are registered, of which most exclude each other. Counted as semicolons, wherever they stand."""
+_MOST_PARAMS: Final = 100
+"""Of a Via, From or To; some fifteen are registered of a Via. Counted as semicolons, wherever they stand."""
 _LONGEST_SENDER_BYTES: Final = 80
 
 
@@ -263,8 +263,8 @@ def parse_via(value: bytes) -> Via:
 
 def _any_via(value: bytes) -> Via:
     """A Via value however it is spelt; to the same result as `parse_via` reads the usual ones."""
-    if value.count(b";") > _MOST_VIA_PARAMS:
-        raise RemoteProtocolError(f"Via has more than {_MOST_VIA_PARAMS} parameters", rfc="3261 §20.42")
+    if value.count(b";") > _MOST_PARAMS:
+        raise RemoteProtocolError(f"Via has more than {_MOST_PARAMS} parameters", rfc="3261 §20.42")
     match = _VIA.match(value)
     if match is None:
         raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
@@ -312,7 +312,7 @@ def readable_via(value: bytes) -> Via | None:
     One with more parameters than anybody has use for is not worth an answer, which would have to bring them all back.
     """
     match = _READABLE_VIA.match(value)
-    if match is None or value.count(b";") > _MOST_VIA_PARAMS:
+    if match is None or value.count(b";") > _MOST_PARAMS:
         return None
     port = int(match[3] or 0)
     rport = find_param(value[match.end() :], b"rport")
@@ -437,6 +437,8 @@ def parse_tag(value: bytes, header: str) -> bytes:
 
 def _any_tag(value: bytes, header: str) -> bytes:
     """The tag of a value however it is spelt."""
+    if value.count(b";") > _MOST_PARAMS:
+        raise RemoteProtocolError(f"{header} has more than {_MOST_PARAMS} parameters", rfc="3261 §20.10")
     value = value.strip(b" \t")
     end = value.rfind(b">")
     if end >= 0 and value.count(b'"') & 1 == 0:

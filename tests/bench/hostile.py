@@ -115,7 +115,10 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
     yield "60 kB of line ends", _with().replace(b"\r\n\r\n", b"\r\n" + b"\r\n " * 20_000 + b"\r\n\r\n")
     yield "60 kB of commas", _with("P-Asserted-Identity: " + "," * 60_000)
     yield "60 kB of Call-ID", _with().replace(b"Call-ID: ", b"Call-ID: " + b"c" * 60_000)
-    yield "60 kB of Request-URI", _with().replace(b"sip:+14155550999@", b"sip:+14155550999;" + b"a;" * 30_000 + b"@")
+    yield (
+        "two Request-URIs of 30 kB",
+        _with().replace(b"sip:+14155550999@", b"sip:+14155550999;" + b"a;" * 15_000 + b"@"),
+    )
     yield "60 kB of one Route set", _with(*["Route: " + ",".join(["<sip:192.0.2.1;lr>"] * 400)] * 8)
     yield "Route sets to us", _with(*["Route: " + ",".join(["<sip:127.0.0.1:5060;lr>"] * 300)] * 8)
     yield "commas in quotes", _with('P-Asserted-Identity: "' + "," * (longest - 40) + f'" {one}')

@@ -233,6 +233,13 @@ def test_via_with_parameters_without_end_is_neither_read_nor_answered() -> None:
     assert readable_via(value + b";c") is None
 
 
+def test_from_with_parameters_without_end_is_refused_unread() -> None:
+    value = b"<sip:a@x>" + b";a=b" * 99 + b";tag=t"
+    assert parse_tag(value, "From") == b"t"
+    with pytest.raises(RemoteProtocolError, match="From has more than 100 parameters"):
+        parse_tag(value + b";c", "From")
+
+
 @pytest.mark.parametrize("value", [b"", b"x", b"SIP/2.0 host", b"a/b/c", b"SIP/2.0/UDP [x"])
 def test_via_without_sent_by_is_unreadable(value: bytes) -> None:
     """Then there is nobody to answer."""
