@@ -10,10 +10,12 @@ import json
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
 from setuptools import Command, Distribution, Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -49,10 +51,9 @@ def build() -> None:
     for extension in extensions:
         # Calls between its own functions are direct: nobody outside replaces one of them.
         extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
-    command = Distribution({"name": "edge-proxy-engine", "ext_modules": extensions}).get_command_obj("build_ext")
+    command = BuildInParallel(Distribution({"name": "edge-proxy-engine", "ext_modules": extensions}))
     command.build_lib = str(WORK / "lib")
     command.build_temp = str(WORK / "temp")
-    command.parallel = os.cpu_count()
     command.ensure_finalized()
     command.run()
     fresh = engine.BUILT.with_name(engine.BUILT.name + ".new")
@@ -64,6 +65,21 @@ def build() -> None:
     (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     shutil.rmtree(engine.BUILT, ignore_errors=True)
     fresh.rename(engine.BUILT)
+
+
+class BuildInParallel(build_ext):
+    """Compiles the C files of one library as many at a time as there are processors."""
+
+    def build_extensions(self) -> None:
+        compile_all = self.compiler.compile
+
+        def compile_each(sources: list[str], **options: object) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as compilers:
+                done = compilers.map(lambda source: compile_all([source], **options), sources)
+                return [name for names in done for name in names]
+
+        self.compiler.compile = compile_each
+        super().build_extensions()
 
 
 class BuildEngine(Command):
