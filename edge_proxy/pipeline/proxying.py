@@ -27,6 +27,7 @@ from edge_proxy.routing.forward import (
     retarget,
     turn_into_500,
     via_line,
+    without_routing_number,
 )
 from edge_proxy.routing.identity import concealed
 from edge_proxy.routing.topology import Crossing, Inward, Outward, TopologyVeil, names_another_host
@@ -269,7 +270,10 @@ class Proxy:
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
         uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
-        if not hop.trusts_identity and not (context.call and context.call.attempt.verdict.is_emergency):
+        if context.call is not None and context.call.attempt.verdict.is_emergency:
+            # Whoever calls for help passes; what stands beside the number must not lead that call to another.
+            uri = without_routing_number(uri or routed.request_uri)
+        elif not hop.trusts_identity:
             request = concealed(request)
         added: Sequence[bytes] = () if context.record is None else context.record.lines(hop.listener)
         if hop.veiled_caller is not None:

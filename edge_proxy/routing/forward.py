@@ -6,6 +6,7 @@ our own Route values are taken out. All other lines, and the body, leave as they
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -34,6 +35,9 @@ _LESS: Final = 0x3C
 _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
 _NO_ROUTES: Final[tuple[bytes, ...]] = ()
+_ROUTING_NUMBER: Final = re.compile(
+    rb"(?:;|%3B)(?:rn|cic|rn-context|cic-context|npdi)(?:(?:=|%3D)(?:(?!%3B)[^;@?])*+)?(?=;|%3B|[@?]|\Z)", re.IGNORECASE
+)
 _MOST_KEPT: Final = 64
 _begins_of: Final[dict[Listener, tuple[bytes, bytes, bytes]]] = {}
 URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
@@ -191,6 +195,18 @@ def retarget(request_uri: bytes, address: Address) -> bytes:
         b";" + param for param in params.split(b";")[1:] if not param.lower().startswith((b"transport=", b"maddr="))
     )
     return scheme + b":" + user + at + str(address).encode() + kept
+
+
+def without_routing_number(request_uri: bytes) -> bytes:
+    """A Request-URI without `rn`, `cic` and `npdi` (RFC 4694) in its telephone number, which would lead it elsewhere.
+
+    >>> without_routing_number(b"sip:911;rn=+19005550100@edge.example;user=phone")
+    b'sip:911@edge.example;user=phone'
+    """
+    number, at, rest = request_uri.rpartition(b"@")
+    if at:
+        return _ROUTING_NUMBER.sub(b"", number) + at + rest
+    return _ROUTING_NUMBER.sub(b"", request_uri)
 
 
 def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:

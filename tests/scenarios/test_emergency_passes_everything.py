@@ -361,3 +361,26 @@ def test_mark_of_a_callback_lends_nobody_a_number() -> None:
     play = Playbook()
     sent = _calls_back(play, "<sip:+12025550101@psap.example>;tag=far", "Priority: psap-callback")
     play.carrier.sends(ack_of(sent, play.carrier.gets(403))).gets_nothing()
+
+
+@pytest.mark.parametrize("is_stranger", [False, True])
+@pytest.mark.parametrize(
+    ("called", "leaves"),
+    [
+        ("sip:911;rn=+19005550100@{0}", "sip:911@{0}"),
+        ("sip:911;RN=+19005550100;npdi;cic=+10288@{0};user=phone", "sip:911@{0};user=phone"),
+        ("sip:911%3Brn%3D+19005550100@{0}", "sip:911@{0}"),
+        ("tel:911;rn=+19005550100;phone-context=+1", "tel:911;phone-context=+1"),
+        ("sip:911;rnx=1@{0};rn=1", "sip:911;rnx=1@{0};rn=1"),
+    ],
+)
+def test_call_for_help_is_not_led_to_another_number(called: str, leaves: str, is_stranger: bool) -> None:
+    """Anybody may call for help: with a routing number beside it (RFC 4694) anybody could call anything."""
+    play = Playbook(snapshot=make_snapshot(old=f"customers:\n  - {ACME}", new=f"customers:\n  - {ACME}"))
+    case = Case(is_stranger=is_stranger)
+    peer = case.peer(play)
+    peer.sends(case.sent(called.format(OURS_FOR_CUSTOMERS))).gets(100)
+    there = str(play.carrier.address)
+    assert start_line(play.carrier.gets("INVITE")) in {
+        f"INVITE {leaves.format(host)} SIP/2.0" for host in (OURS_FOR_CUSTOMERS, there)
+    }
