@@ -17,7 +17,7 @@ _DEFAULT_VALIDITY_S: Final = 0.5
 _SEQUENCE: Final = re.compile(rb"([0-9]{1,12})\.([0-9]{1,5})")
 _MILLISECONDS: Final = re.compile(rb"[0-9]{1,9}")
 _PERCENT: Final = re.compile(rb"[0-9]{1,3}")
-_FIRST_VIA: Final = re.compile(rb"\r\n(?:via|v)[ \t]*:((?:[^\r\n,\"]++|\"[^\"\r\n]*+\")*+)", re.IGNORECASE)
+_FIRST_VIA: Final = re.compile(rb"\r\n(?:via|v)[ \t]*:((?>(?:[^\r\n,\"]++|\"[^\"\r\n]*+\")*))", re.IGNORECASE)
 _ANY_OC: Final = re.compile(
     rb"[ \t]*;[ \t]*oc(?:-algo|-validity|-seq)?+(?![A-Za-z0-9\-.!%*_+`'~])"
     rb"(?:[ \t]*=[ \t]*(?:\"[^\"]*+\"|[^\s;,\"]*+))?",
