@@ -26,7 +26,7 @@ EDGE_PROXY_ENGINE=compiled
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -c 'import edge_proxy; from edge_proxy.transport import _batch; print(edge_proxy.ENGINE, _batch.__file__)'
 # What is found is written to stderr by the process that ends: pytest may not hold that back.
-"$python" -m pytest -q --capture=sys -p no:cacheprovider tests/unit/transport/test_udp.py tests/unit/sip tests/torture \
+"$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider tests/unit/transport/test_udp.py tests/unit/sip tests/torture \
   tests/unit/test_engines_agree.py
 "$python" -m tests.bench.hostile --this-engine --time --most 3
 echo "nothing found"
