@@ -66,7 +66,7 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
         head_bytes = size - len(_HEAD_END)
     else:
         head, _, body = data.partition(_HEAD_END)
-        lines = head.split(b"\r\n")
+        lines = head.split(b"\r\n", limits.max_headers + 1)  # of more it matters only that they are more
         head_bytes = len(head)
     message = Message(lines[0], size)
     if (
@@ -108,8 +108,7 @@ def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessage
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
     if problem is None and not end:
         problem = _problem(message, "header block has no end", "3261 §7", offset=message.size)
-    together = b"".join(head.split(b"\r\n"))
-    if problem is None and (_LF in together or _CR in together):
+    if problem is None and _has_bare_line_end(head):
         # An element that takes a lone CR or LF for a line end would see other headers than we checked.
         problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
     if problem is None:
@@ -117,6 +116,11 @@ def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessage
         return _read_mandatory(message, limits)
     _read_mandatory(message, limits)
     return problem
+
+
+def _has_bare_line_end(head: bytes) -> bool:
+    together = b"".join(head.split(b"\r\n"))
+    return _LF in together or _CR in together
 
 
 def _problem(
@@ -212,7 +216,7 @@ def _sort_usual_lines(message: Message, lines: list[bytes]) -> bool:
 
 def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
     """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
-    lines = split_header_lines(block)
+    lines = split_header_lines(block, limits.max_headers)
     problem: MalformedMessageError | None = None
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
@@ -259,10 +263,13 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     return problem
 
 
-def split_header_lines(block: bytes) -> list[bytes]:
-    """The header lines of a head (without its start line), each with the folds that continue it (§7.3.1)."""
+def split_header_lines(block: bytes, most: int = -1) -> list[bytes]:
+    """The header lines of a head (without its start line), each with the folds that continue it (§7.3.1).
+
+    Of more than `most` lines, where that is given, the last, which is one too many, holds all the rest.
+    """
     has_folds = block.find(b"\r\n ") >= 0 or block.find(b"\r\n\t") >= 0
-    lines = _LINE_END.split(block) if has_folds else block.split(b"\r\n")
+    lines = _LINE_END.split(block, max(most, 0)) if has_folds else block.split(b"\r\n", most)
     if lines and not lines[-1]:
         lines.pop()
     return lines
