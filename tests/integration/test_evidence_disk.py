@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import proxy_process
+from tests.kit.peers import missing
 from tests.kit.proxy_process import ACME_HOST, CARRIER_HOST, PROXY_HOST, ProxyProcess, Site, read_evidence
 from tests.kit.sip_socket import SipSocket, invite
 
@@ -32,11 +33,11 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def needs(*probe: str) -> None:
-    """Skip where what these tests do to a file system is not allowed."""
-    if "CI" in os.environ or os.geteuid():
-        pytest.skip("it mounts a file system: only as root, and never in CI")
+    """Skip, with the reason, where what these tests do to a file system is not allowed; in CI it has to be."""
+    if os.geteuid():
+        missing("it mounts a file system, which takes root")
     if run(*probe).returncode:
-        pytest.skip(f"this machine does not let us: {' '.join(probe)}")
+        missing(f"this machine does not let us: {' '.join(probe)}")
 
 
 @contextmanager
