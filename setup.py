@@ -45,8 +45,9 @@ def build() -> None:
         debug_level="0",
         target_dir=str(WORK / "c"),
         group_name=engine.GROUP,
-        # One C file for each module lets a compiler cache (CC="ccache gcc") spare those that have not changed.
-        multi_file=os.environ.get("EDGE_PROXY_ENGINE_SPLIT") == "1",
+        # A C file for each module: they are compiled side by side, and a compiler cache (CC="ccache gcc") spares those
+        # that have not changed.
+        multi_file=True,
     )
     for extension in extensions:
         # Calls between its own functions are direct: nobody outside replaces one of them.

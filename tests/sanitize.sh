@@ -14,8 +14,7 @@ cp -r edge_proxy tests config setup.py pyproject.toml README.md "$tree"
 cd "$tree"
 rm -rf edge_proxy/_engine edge_proxy/transport/*.so
 CFLAGS="$flags" LDFLAGS="$flags" "$python" setup.py -q build_ext --inplace
-CFLAGS="$flags" LDFLAGS="$flags" EDGE_PROXY_ENGINE_OPT=1 EDGE_PROXY_ENGINE_SPLIT=1 \
-  "$python" setup.py -q build_engine
+CFLAGS="$flags" LDFLAGS="$flags" EDGE_PROXY_ENGINE_OPT=1 "$python" setup.py -q build_engine
 
 # The interpreter was not built with it, so the library goes first; Python's own allocator would hide what it looks for.
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
@@ -26,7 +25,7 @@ EDGE_PROXY_ENGINE=compiled
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -c 'import edge_proxy; from edge_proxy.transport import _batch; print(edge_proxy.ENGINE, _batch.__file__)'
 # What is found is written to stderr by the process that ends: pytest may not hold that back.
-"$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider tests/unit/transport/test_udp.py tests/unit/sip tests/torture \
-  tests/unit/test_engines_agree.py
+"$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider \
+  tests/unit/transport/test_udp.py tests/unit/sip tests/torture tests/unit/test_engines_agree.py
 "$python" -m tests.bench.hostile --this-engine --time --most 3
 echo "nothing found"
