@@ -155,7 +155,8 @@ class TrafficLedger:
                 if _bytes_both_ways(row):
                     self._give_label(row)
             waiting = [row for row in waiting if row.asn not in self._before_label]
-        series = [(str(asn), self._rows[asn].totals().minus(before)) for asn, before in self._before_label.items()]
+        before_label = list(self._before_label.items())  # a reload may give more labels while this thread counts
+        series = [(str(asn), self._rows[asn].totals().minus(before)) for asn, before in before_label]
         rest = self._other_floor
         for start in range(0, len(waiting), _SLICE):
             rest = rest.plus(_sum_of(waiting[start : start + _SLICE]))
