@@ -1,8 +1,10 @@
 """Where log lines go: to stderr, without anybody who writes one waiting for whoever reads them.
 
-Before `start` a line is written at once. Afterwards it is handed to a thread, which writes all that has gathered in a
+Before `start` a line is written at once. Afterwards it is left for a thread, which writes all that has gathered in a
 short while with one system call: a pipe that nobody empties, or a disk that stalls under a redirected stderr, holds up
-that thread and no call. What waits is bounded; what does not fit is counted and lost, as evidence never is.
+that thread and no call. While lines come, the thread looks by its own clock: to be woken for each would cost whoever
+writes it a system call, and the interpreter at the very moment it is needed. What waits is bounded; what does not fit
+is counted and lost, as evidence never is.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import os
 import sys
 import threading
 import time
-from queue import Empty, SimpleQueue
+from collections import deque
 from typing import Final
 
 _MOST_LINES: Final = 16_384
-_GATHER_S: Final = 0.01
+_GATHER_S: Final = 0.05
 _LAST_LINES_S: Final = 2.0
 
 
@@ -25,12 +27,17 @@ class LogSink:
     def __init__(self) -> None:
         self.lost = 0
         """Lines that nobody took."""
-        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        self._lines: deque[bytes] = deque()  # its ends are taken from and added to by any thread, without a lock
         self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._is_idle = False
+        """The thread has seen nothing to write, and waits to be woken."""
+        self._is_stopping = False
 
     def start(self) -> None:
         """Write by a thread from now on."""
         if self._thread is None:
+            self._is_stopping = False
             self._thread = threading.Thread(target=self._run, args=(sys.stderr.fileno(),), name="log", daemon=True)
             self._thread.start()
 
@@ -38,15 +45,18 @@ class LogSink:
         """Let what waits be written, for a bounded time; write at once again."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._lines.put(None)
+            self._is_stopping = True
+            self._wake.set()
             thread.join(_LAST_LINES_S)
 
     def write(self, line: bytes) -> int:
         """Take one line, with its end; never raises."""
         if self._thread is None:
             self._write_now(line)
-        elif self._lines.qsize() < _MOST_LINES:
-            self._lines.put(line)
+        elif len(self._lines) < _MOST_LINES:
+            self._lines.append(line)
+            if self._is_idle:
+                self._wake.set()
         else:
             self.lost += 1
         return len(line)
@@ -63,21 +73,26 @@ class LogSink:
             self.lost += 1  # nobody reads: that is no reason to stop
 
     def _run(self, fd: int) -> None:
-        is_over = False
-        while not is_over:
-            lines = [self._lines.get()]
-            if lines[0] is not None:
+        waiting = self._lines
+        while True:
+            is_over = self._is_stopping
+            if not is_over and not waiting:
+                self._wait()
+            if not self._is_stopping:
                 time.sleep(_GATHER_S)
-            try:
-                while len(lines) < _MOST_LINES and lines[-1] is not None:
-                    lines.append(self._lines.get_nowait())
-            except Empty:
-                pass
-            if lines[-1] is None:
-                is_over = True
-                lines.pop()
-            if not _write_all(fd, b"".join(line for line in lines if line is not None)):
+            lines = [waiting.popleft() for _ in range(len(waiting))]
+            if lines and not _write_all(fd, b"".join(lines)):
                 self.lost += len(lines)
+            if is_over:
+                return
+
+    def _wait(self) -> None:
+        """Until there is a line, or the end."""
+        self._wake.clear()
+        self._is_idle = True
+        if not self._lines and not self._is_stopping:  # since that was said, whoever writes a line wakes us
+            self._wake.wait()
+        self._is_idle = False
 
 
 def _write_all(fd: int, data: bytes) -> bool:
