@@ -29,6 +29,7 @@ FROM_CUSTOMERS: Final[tuple[Rule, ...]] = (
     identity_rules.preferred_is_owned,
     identity_rules.remote_party_is_owned,
     identity_rules.passport_is_owned,
+    identity_rules.forwarder_is_owned,
     list_rules.caller_is_not_listed,
     list_rules.called_is_not_listed,
     list_rules.called_is_possible,
@@ -72,6 +73,7 @@ _ABOUT_UNUSUAL: Final[tuple[Rule, ...]] = (
     identity_rules.preferred_is_owned,
     identity_rules.remote_party_is_owned,
     identity_rules.passport_is_owned,
+    identity_rules.forwarder_is_owned,
     identity_rules.forwarded_by_owner,
 )
 

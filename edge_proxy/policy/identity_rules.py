@@ -73,6 +73,21 @@ def passport_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
     return _foreign(case, book, case.facts.passports, Reason.PASSPORT_NOT_OWNED) if case.facts.passports else None
 
 
+def forwarder_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
+    """Who passed the call on last must be a number of this customer, also where the caller is: nobody else's calls
+    come by way of it. A history that only rewrote the address of who is called tells of no forwarder."""
+    facts = case.facts
+    customer = facts.source.origin.customer
+    if customer is None:
+        return None
+    called = None if facts.dialled is None else facts.dialled.number
+    for claim in facts.last_forwarders:
+        number = claim.number
+        if number is not None and number != called and book.owner(number) is not customer:
+            return Finding(Reason.FORWARDER_NOT_OWNED, f"{_not_owned(claim, customer)} and is said to have forwarded")
+    return None
+
+
 def forwarded_by_owner(case: Weighed, book: Rulebook) -> Finding | None:
     """Nothing speaks against a call from elsewhere that this customer passed on: say so. The last rule."""
     facts = case.facts

@@ -39,7 +39,9 @@ MAY_BE_OFF: Final = ABOUT_RANGES | {Reason.INVALID_CALLER, Reason.INVALID_CALLED
 """Rules about the form of a call. Who may call as whom is at least watched."""
 
 DEFAULT_MODES: Final[Mapping[Reason, RuleMode]] = {
-    reason: RuleMode.OFF if reason in ABOUT_RANGES else RuleMode.MONITOR for reason in MAY_BE_OFF
+    # Who calls is proved by then; PBXs write what they like about how a call came about.
+    Reason.FORWARDER_NOT_OWNED: RuleMode.MONITOR,
+    **{reason: RuleMode.OFF if reason in ABOUT_RANGES else RuleMode.MONITOR for reason in MAY_BE_OFF},
 }
 """What is not here is enforced."""
 

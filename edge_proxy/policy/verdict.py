@@ -45,6 +45,7 @@ class Reason(StrEnum):
     PPI_NOT_OWNED = "ppi_not_owned"
     RPID_NOT_OWNED = "rpid_not_owned"
     PASSPORT_NOT_OWNED = "passport_not_owned"
+    FORWARDER_NOT_OWNED = "forwarder_not_owned"
     ANONYMITY_NOT_ALLOWED = "anonymity_not_allowed"
     FORWARDED_BY_OWNER = "forwarded_by_owner"
     IDENTITY_MISSING = "identity_missing"
@@ -107,6 +108,7 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.PPI_NOT_OWNED: 403,
     Reason.RPID_NOT_OWNED: 403,
     Reason.PASSPORT_NOT_OWNED: 403,
+    Reason.FORWARDER_NOT_OWNED: 403,
     Reason.ANONYMITY_NOT_ALLOWED: 403,
     Reason.IDENTITY_MISSING: 403,
     Reason.TOO_MANY_IDENTITIES: 403,

@@ -200,6 +200,21 @@ def _other_claims() -> Iterator[CorpusCall]:
     forwarded = f"Diversion: <sip:{US.number}@acme.example>;reason=unconditional"
     stranger = "<sip:+14155550188@elsewhere.example>"
     yield CorpusCall("forwarded-not-allowed", US.host, stranger, "from_not_owned", False, (forwarded,))
+    foreign = f"<sip:{_FORGED}@acme.example>"
+    for name, header, reason in (
+        ("diversion-own", forwarded, "identity_owned"),
+        ("diversion-other", f"Diversion: {foreign};reason=no-answer", "forwarder_not_owned"),
+        ("diversion-other-then-own", f"{forwarded}, {foreign};reason=no-answer", "identity_owned"),
+        ("diversion-own-then-other", f"Diversion: {foreign}, <sip:{US.number}@a>", "forwarder_not_owned"),
+        ("diversion-extension", "Diversion: <sip:201@pbx.example>;reason=user-busy", "identity_owned"),
+        ("history-other", f"History-Info: {foreign};index=1, <sip:{OUTSIDE}@a>;index=1.1;mp=1", "forwarder_not_owned"),
+        (
+            "history-of-called",
+            f"History-Info: <sip:{OUTSIDE}@pbx.example>;index=1, <sip:{OUTSIDE}@edge.example>;index=1.1;np=1",
+            "identity_owned",
+        ),
+    ):
+        yield CorpusCall(f"own-{name}", US.host, _CALLER, reason, reason == "identity_owned", (header,))
 
 
 def _lists() -> Iterator[CorpusCall]:

@@ -165,7 +165,9 @@ def network(directory: Path, customers_port: int, carriers_port: int, answering_
             {"id": "fraud", "kind": "deny", "applies_to": "called", "numbers": ["+88213*"], "expires": "2099-12-31"},
             {"id": "expired", "kind": "deny", "applies_to": "called", "numbers": [OUTSIDE], "expires": "2020-01-01"},
         ],
-        "policy": {"rules": {"caller_is_called": "enforce", "invalid_caller": "enforce"}},
+        "policy": {
+            "rules": {"caller_is_called": "enforce", "invalid_caller": "enforce", "forwarder_not_owned": "enforce"}
+        },
         "asn": {"table": str(ROOT / "config" / "asn-sample.tsv")},
         "telemetry": {"listen": f"{PROXY_HOST}:{metrics_port}"},
         "sip": {"overload": {"delay_ms": 0}},

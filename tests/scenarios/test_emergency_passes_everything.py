@@ -149,6 +149,9 @@ CASES: dict[Reason, Case] = {
     Reason.RPID_NOT_OWNED: Case(headers=(PAI.replace("P-Asserted-Identity", "Remote-Party-ID"),)),
     Reason.PASSPORT_NOT_OWNED: Case(headers=("Identity: a.broken!.c;info=<https://x>",)),
     Reason.ANONYMITY_NOT_ALLOWED: Case(customer="anonymous: reject", headers=("Privacy: id",)),
+    Reason.FORWARDER_NOT_OWNED: Case(
+        sections="policy: {rules: {forwarder_not_owned: enforce}}", headers=(f"Diversion: <sip:{FOREIGN}@x>",)
+    ),
     Reason.IDENTITY_MISSING: Case(caller="anonymous"),
     Reason.TOO_MANY_IDENTITIES: Case(headers=(f"P-Asserted-Identity: {', '.join([f'<sip:{OWNED}@x>'] * 17)}",)),
     Reason.PSTN_ORIGIN: Case(headers=("P-Access-Network-Info: GSTN;operator-specific-GI=1",)),

@@ -7,6 +7,7 @@ import pytest
 from edge_proxy.addr import Side
 from edge_proxy.policy.verdict import Outcome, Reason
 from tests.kit.messages import CARRIER, CUSTOMER, FAR, FOREIGN, OWNED, invite, invite_from_carrier
+from tests.kit.passports import identity
 from tests.kit.playbook import make_snapshot
 from tests.unit.policy.test_claims import passport
 from tests.unit.policy.test_engine import verdict_on
@@ -111,6 +112,7 @@ def test_number_under_an_anonymous_host_is_checked() -> None:
 
 
 DIVERTED = f"Diversion: <sip:{OWNED}@x>;reason=unconditional"
+DIV = identity({"ppt": "div"}, {"dest": {"tn": [FAR[1:]]}, "div": {"tn": FOREIGN[1:]}, "orig": {"tn": OWNED[1:]}})
 HISTORY = f"History-Info: <sip:{OWNED}@x>;index=1, <sip:{FAR}@x>;index=1.1;mp=1"
 
 
@@ -151,9 +153,50 @@ def test_withheld_caller_of_a_call_passed_on_is_the_one_asserted() -> None:
 
 
 def test_own_call_that_names_a_forwarder_is_an_own_call() -> None:
-    """A Diversion beside a From of the customer's own changes nothing."""
+    """A Diversion of the customer's own beside such a From changes nothing."""
     assert reason_for(DIVERTED, policy="forwarded_calls: allow") is Reason.IDENTITY_OWNED
-    assert reason_for(f"Diversion: <sip:{FAR}@x>", policy="forwarded_calls: allow") is Reason.IDENTITY_OWNED
+    assert reason_for(DIVERTED) is Reason.IDENTITY_OWNED
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        ([f"Diversion: <sip:{FOREIGN}@x>"], Reason.FORWARDER_NOT_OWNED),
+        ([f"Diversion: <sip:{GLOBEX}@x>"], Reason.FORWARDER_NOT_OWNED),
+        ([f"Diversion: <sip:{FOREIGN}@x>, <sip:{OWNED}@x>"], Reason.FORWARDER_NOT_OWNED),
+        ([f"Diversion: <sip:{OWNED}@x>, <sip:{FOREIGN}@x>"], Reason.IDENTITY_OWNED),
+        ([DIVERTED, f"History-Info: <sip:{FOREIGN}@x>;index=1, <sip:{FAR}@x>;index=1.1"], Reason.FORWARDER_NOT_OWNED),
+        ([DIV], Reason.FORWARDER_NOT_OWNED),
+        ([f"P-Asserted-Identity: <sip:{OWNED}@x>", f"Diversion: <sip:{FOREIGN}@x>"], Reason.FORWARDER_NOT_OWNED),
+        ([f"P-Asserted-Identity: <sip:{FOREIGN}@x>", f"Diversion: <sip:{FOREIGN}@x>"], Reason.PAI_NOT_OWNED),
+        ([f"Diversion: <sip:{FOREIGN}@x>", "P-Access-Network-Info: GSTN"], Reason.FORWARDER_NOT_OWNED),
+        # An extension, a name, and nobody: no number that would be somebody else's.
+        (["Diversion: <sip:201@pbx>"], Reason.IDENTITY_OWNED),
+        (["Diversion: <sip:reception@pbx>"], Reason.IDENTITY_OWNED),
+        (["Diversion: <sip:anonymous@anonymous.invalid>"], Reason.IDENTITY_OWNED),
+        ([f"History-Info: <sip:{FOREIGN}@x>;index=1"], Reason.IDENTITY_OWNED),
+        # The called number under two hosts (RFC 7044 §5): nobody forwarded it.
+        ([f"History-Info: <sip:{FAR}@pbx>;index=1, <sip:{FAR}@edge>;index=1.1;np=1"], Reason.IDENTITY_OWNED),
+    ],
+)
+def test_forwarder_beside_an_own_caller_must_be_the_customers(extra: list[str], reason: Reason) -> None:
+    """Nobody else's call comes by way of the customer with a From of the customer's own."""
+    for more in ("", "forwarded_calls: allow"):
+        acme = f"{ACME}\n    {more}" if more else ACME
+        new = f"policy: {{rules: {{forwarder_not_owned: enforce}}}}\ncustomers:\n  - {acme}"
+        snapshot = make_snapshot(old=f"customers:\n  - {ACME}", new=new)
+        verdict = verdict_on(invite(*extra), CUSTOMER, Side.CUSTOMERS, snapshot=snapshot)
+        assert verdict.reason is reason
+        assert verdict.passes is (reason is Reason.IDENTITY_OWNED)
+
+
+def test_forwarder_of_somebody_else_is_watched_unless_it_is_enforced() -> None:
+    """PBXs write what they like there, so it is told first; what else is wrong refuses all the same."""
+    verdict = verdict_on(invite(f"Diversion: <sip:{FOREIGN}@x>"), CUSTOMER, Side.CUSTOMERS)
+    assert (verdict.outcome, verdict.reason) == (Outcome.MONITORED, Reason.FORWARDER_NOT_OWNED)
+    assert (verdict.rule, verdict.status) == ("forwarder_is_owned", 0)
+    assert FOREIGN in verdict.text
+    assert reason_for(f"Diversion: <sip:{FOREIGN}@x>", "P-Access-Network-Info: GSTN") is Reason.PSTN_ORIGIN
 
 
 def test_disagreement_of_claims_is_a_fact_of_the_verdict() -> None:
