@@ -209,6 +209,7 @@ class Pipeline:
         """Let time pass: retransmissions, time-outs, probes, calls whose end was lost."""
         self._proxy.wall_offset_s = self.wall_offset_s
         self._proxy.handle_timer(now)
+        self.scanners.forgive()
         self.prober.handle_timer(now)
         self.targets.reductions.expire(now)
         if self.overload.is_active:

@@ -9,7 +9,7 @@ several workers the tables are those of all (transport/shared_sources.py), so wh
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from itertools import islice
 from typing import Final
 
@@ -36,6 +36,8 @@ VOUCHED_S: Final = 3600.0
 IGNORED: Final = (Disposition.DROPPED, Cause.SCANNER_IGNORED)
 
 _VOUCHED_AGAIN_S: Final = 60.0
+_AT_ONCE: Final = 256
+"""Of those that are ignored, how many are looked at in one turn to find who must not be."""
 _MOST_CREDENTIALS: Final = 4
 
 _UNANSWERED: Final = (b"SIP/2.0 ", b"ACK ")
@@ -69,6 +71,7 @@ class Scanners:
     """The strangers that a worker meets; who is ignored stays so over reloads, unless the new data says otherwise."""
 
     __slots__ = (
+        "_doubted",
         "_limits",
         "_lock",
         "_more_targets",
@@ -93,6 +96,7 @@ class Scanners:
         self._vouched: SourceTable = Sources(most)
         self._targets: Set[str] = frozenset()
         self._more_targets: Set[str] = frozenset()
+        self._doubted: Iterator[SourceEntry] | None = None
         self.found = 0
         """Times that a source began to be ignored."""
         self.use_snapshot(snapshot)
@@ -110,28 +114,37 @@ class Scanners:
         self._seen, self.ignored, self._vouched, self._lock = seen, ignored, vouched, lock
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
-        """Nobody is ignored any longer who must never be, and nobody at all when the new data asks for none of it."""
+        """Nobody at all is ignored any longer when the new data asks for none of it. Who must never be is found out
+        when `use_targets` says the rest, as it has to."""
         self._snapshot = snapshot
         self._plan: EmergencyPlan = snapshot.rulebook.fallback_emergency
-        limits = self._limits = snapshot.scanners
-        if limits is None:
+        self._limits = snapshot.scanners
+        if self._limits is None:
             for table in (self._seen, self.ignored):
-                for entry in table.entries():
-                    self._remove(table, source_of(entry.host))
-            return
-        self._forgive()
+                if self._lock is None:
+                    table.clear()
+                else:
+                    with self._lock:
+                        table.clear()
 
     def use_targets(self, hosts: Set[str], more: Set[str] = frozenset()) -> None:
         """Where calls are sent to: nobody there is a scanner either."""
         self._targets, self._more_targets = hosts, more
-        self._forgive()
+        self._doubted = self.ignored.entries() if len(self.ignored) else None
+        self.forgive()
 
-    def _forgive(self) -> None:
-        """Ignore nobody who must never be."""
-        if len(self.ignored):
-            for entry in self.ignored.entries():
-                if self._is_exempt(entry.host):
-                    self._remove(self.ignored, source_of(entry.host))
+    def forgive(self) -> None:
+        """Take off the list who must never be on it, some at each call: a full one takes longer than calls may wait.
+        What such a source sends is read in any case."""
+        doubted = self._doubted
+        if doubted is None:
+            return
+        some = list(islice(doubted, _AT_ONCE))
+        for entry in some:
+            if self._is_exempt(entry.host):
+                self._remove(self.ignored, source_of(entry.host))
+        if len(some) < _AT_ONCE:
+            self._doubted = None
 
     def ignores(self, host: str, data: bytes, now: Monotonic) -> bool:
         """Whether a datagram of this stranger is to be dropped unread."""

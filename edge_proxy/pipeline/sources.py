@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple, Protocol
 
@@ -30,7 +31,10 @@ class SourceTable(Protocol):
     def remove(self, source: str) -> bool:
         """Whether it was there."""
 
-    def entries(self) -> list[SourceEntry]: ...
+    def clear(self) -> None: ...
+    def entries(self) -> Iterator[SourceEntry]:
+        """Those that are there now, one after another: all of a full table at once would take tens of milliseconds.
+        The table may change meanwhile."""
 
 
 class Lock(Protocol):
@@ -75,8 +79,11 @@ class Sources:
     def remove(self, source: str) -> bool:
         return self._entries.pop(source, None) is not None
 
-    def entries(self) -> list[SourceEntry]:
-        return list(self._entries.values())
+    def clear(self) -> None:
+        self._entries = {}
+
+    def entries(self) -> Iterator[SourceEntry]:
+        return iter(list(self._entries.values()))
 
 
 def source_of(host: str) -> str:

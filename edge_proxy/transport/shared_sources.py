@@ -6,6 +6,7 @@ looked up without it, and at worst one is dropped, or read, that should not be.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from edge_proxy.addr import Monotonic
@@ -55,10 +56,14 @@ class SharedSources:
         self._table.release(row)
         return True
 
-    def entries(self) -> list[SourceEntry]:
-        if not len(self._table):
-            return []
-        return [self._entry(row) for row, name in enumerate(self._table.names.tolist()) if name]
+    def clear(self) -> None:
+        self._table.clear()
+
+    def entries(self) -> Iterator[SourceEntry]:
+        if len(self._table):
+            for row, name in enumerate(self._table.names.tolist()):
+                if name and name == self._table.names[row]:
+                    yield self._entry(row)
 
     def _entry(self, row: int) -> SourceEntry:
         host = bytes(self._hosts[row * _HOST_BYTES : (row + 1) * _HOST_BYTES]).rstrip(b"\0").decode("ascii", "replace")

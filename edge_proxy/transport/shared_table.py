@@ -143,3 +143,9 @@ class SharedTable:
             self.names[row] = 0
             self.untils[row] = 0.0
             self._taken[0] -= 1
+
+    def clear(self) -> None:
+        """Every row is nobody's any more."""
+        self.names[:] = memoryview(bytes(8 * self.rows)).cast("Q")
+        self.untils[:] = memoryview(bytes(8 * self.rows)).cast("d")
+        self._taken[0] = 0

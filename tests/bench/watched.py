@@ -114,11 +114,11 @@ class _Watch:
         return timed
 
     def _overdue(self, _number: int, frame: FrameType | None) -> None:
-        """Where this thread is, as soon as it runs again."""
-        while frame is not None and "edge_proxy" not in frame.f_code.co_filename and frame.f_back is not None:
-            frame = frame.f_back
-        if frame is not None:
-            self._steps.append(f"at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+        """Where this thread is, as soon as it runs again, and the others: one of them may have had the interpreter."""
+        self._steps.append(f"at {_place(frame)}")
+        for thread, other in sys._current_frames().items():
+            if thread != self._thread:
+                self._steps.append(f"beside {_place(other)}")
 
     def _note(self, name: str, started: float) -> None:
         took_s = time.thread_time() - started
@@ -152,6 +152,18 @@ class _Watch:
     def _queued_ns(self) -> int:
         self._schedule.seek(0)
         return int(self._schedule.read(128).split()[1])
+
+
+def _place(frame: FrameType | None) -> str:
+    """The line that is at work, and that of the program which led there."""
+    inner = frame
+    while frame is not None and "edge_proxy" not in frame.f_code.co_filename and frame.f_back is not None:
+        frame = frame.f_back
+    return " in ".join(
+        dict.fromkeys(
+            f"{Path(one.f_code.co_filename).name}:{one.f_lineno}" for one in (inner, frame) if one is not None
+        )
+    )
 
 
 def main() -> None:

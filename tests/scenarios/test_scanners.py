@@ -195,6 +195,22 @@ def test_tables_are_bounded_and_say_what_they_forgot() -> None:
     assert not seen.ignores("10.0.0.0", b"INVITE sip:100@x SIP/2.0\r\n", Monotonic(1))
 
 
+def test_long_list_is_looked_through_some_at_a_time() -> None:
+    """Who must never be ignored is read at once, and off the list before long; the others stay on it."""
+    seen = scanners(2000)
+    for n in range(2000):
+        for _ in range(3):
+            seen.observe(f"10.{n % 2}.{n // 250}.{n % 250}", Cause.REFUSED, Monotonic(0))
+    seen.use_snapshot(scanning('requests: 3, never: ["10.1.0.0/16"]'))
+    seen.use_targets(frozenset())
+    assert 1000 < len(seen) < 2000
+    assert not seen.ignores("10.1.7.249", b"INVITE sip:100@x SIP/2.0\r\n", Monotonic(1))
+    assert seen.ignores("10.0.7.248", b"INVITE sip:100@x SIP/2.0\r\n", Monotonic(1))
+    for _ in range(10):
+        seen.forgive()
+    assert len(seen) == 1000
+
+
 def test_ipv6_source_is_its_slash_64() -> None:
     """Whoever has an address there has all of them; an IPv4-mapped one stands alone."""
     seen = scanners()

@@ -29,6 +29,11 @@ def test_it_says_what_a_table_of_one_worker_says() -> None:
         assert len(table) == 3
         assert table.forgotten == 0
     assert sorted(tables[0].entries()) == sorted(tables[1].entries())
+    for table in tables:
+        table.clear()
+        assert (len(table), list(table.entries()), table.get("192.0.2.1")) == (0, [], None)
+        table.put("192.0.2.2", entry("192.0.2.2"), NOW)
+        assert list(table.entries()) == [entry("192.0.2.2")]
 
 
 def test_other_processes_see_it() -> None:
@@ -38,7 +43,7 @@ def test_other_processes_see_it() -> None:
         table.put("192.0.2.1", entry("192.0.2.1"), NOW)
         os._exit(0)
     os.waitpid(pid, 0)
-    assert table.entries() == [entry("192.0.2.1")]
+    assert list(table.entries()) == [entry("192.0.2.1")]
 
 
 def test_flood_of_sources_takes_no_more_room() -> None:
