@@ -17,7 +17,13 @@ from edge_proxy.pipeline.aliases import Alias, alias_of, reply_address
 from edge_proxy.pipeline.calls import Call, CallBook
 from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
-from edge_proxy.pipeline.identity_border import ResponseBorder, attempt_identity, dialog_identity
+from edge_proxy.pipeline.identity_border import (
+    ResponseBorder,
+    attempt_identity,
+    dialog_identity,
+    verified_from,
+    verified_from_in_dialog,
+)
 from edge_proxy.pipeline.output import Output
 from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.own_tags import OwnTags
@@ -30,11 +36,12 @@ from edge_proxy.pipeline.scanners import IGNORED, Scanners
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.target_book import TargetBook
+from edge_proxy.pipeline.validation import flaw_of, is_ping
 from edge_proxy.policy.facts import is_callback
 from edge_proxy.policy.parties import Source
 from edge_proxy.routing.dialog_token import DialogSigner, DialogState
 from edge_proxy.routing.forward import OwnUris, Routed, RouteRecord, preprocess_routes
-from edge_proxy.routing.loops import LoopMarks, bound_breadth, has_looped
+from edge_proxy.routing.loops import LoopMarks
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
@@ -45,7 +52,6 @@ from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, phrase_about, stamp_top_via
-from edge_proxy.sip.uri import parse_uri
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.keys import server_key
@@ -297,7 +303,7 @@ class Pipeline:
         mark = b"" if message.to_tag else self._marks.of(message, peer.loop_seed)
         routed, phrase = None, ""
         try:
-            refusal = self._validate(message, mark)
+            refusal = flaw_of(message, mark, self._own, self.settings.max_breadth)
             if refusal is None:
                 routed = preprocess_routes(message, self._own, mark, has_target=not message.to_tag)
                 if routed.called.scheme not in grammar.SUPPORTED_SCHEMES:
@@ -334,7 +340,7 @@ class Pipeline:
         if challenge is not None:
             self._answer(message, source, listener, 407, extra=challenge.lines)
             return Disposition.ANSWERED, challenge.cause
-        if not routed.routes and self._is_ping(message):
+        if not routed.routes and is_ping(message, self._own):
             return self._answer_options(message, source, listener, peer)
         return self._attempt(message, routed, key, source, listener, peer, now)
 
@@ -356,7 +362,7 @@ class Pipeline:
             return None
         if customer is None and peer.origin.trunk is None:
             return Disposition.DROPPED, Cause.UNKNOWN_SHED
-        if not routed.routes and self._is_ping(message):
+        if not routed.routes and is_ping(message, self._own):
             return None  # a sign of life that says, in its Via, how we are
         has_room = customer is None or self.decider.has_room(customer, now)
         if has_room and not falls_into(self.overload.percent, message.call_id, self.settings.secret):
@@ -369,30 +375,6 @@ class Pipeline:
         if ack.to_tag and ack.to_tag == self._tags.without_transaction(ack):
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL
         return Disposition.DROPPED, cause
-
-    def _validate(self, message: Message, mark: bytes) -> tuple[int, Cause, list[bytes]] | None:
-        """RFC 3261 §16.3, steps 3 to 5, and Max-Breadth: a status, a cause and header lines when it must not go on.
-
-        Raises `RemoteProtocolError` for a Max-Breadth that cannot be read.
-        """
-        if message.max_forwards == 0 and (message.first[grammar.ROUTE] >= 0 or not self._is_ping(message)):
-            return 483, Cause.TOO_MANY_HOPS, []
-        if mark and has_looped(message, mark, self._own):
-            return 482, Cause.LOOP, []
-        if message.first[grammar.PROXY_REQUIRE] >= 0:
-            tags = b", ".join(message.values(grammar.PROXY_REQUIRE))
-            return 420, Cause.UNSUPPORTED_EXTENSION, [b"Unsupported: " + tags]
-        most = self.settings.max_breadth
-        if most and message.method != grammar.METHOD_ACK and not bound_breadth(message, most):
-            return 440, Cause.MAX_BREADTH, []
-        return None
-
-    def _is_ping(self, message: Message) -> bool:
-        """Whether this is OPTIONS to ourselves, which is answered however many hops it has left (§16.3 step 3)."""
-        if message.method != grammar.METHOD_OPTIONS or message.to_tag:
-            return False
-        uri = parse_uri(message.uri)
-        return not uri.user and self._own.has(uri)
 
     def _answer_options(self, message: Message, source: Address, listener: Listener, peer: Peer) -> Outcome:
         """OPTIONS to ourselves (§11.2): alive for those we know, 403 for those we do not."""
@@ -452,13 +434,17 @@ class Pipeline:
         if routed.veil is not None:
             for hop in hops:
                 hop.veiled_caller = state.caller_side
+        account = None if state.is_emergency else state.customer
+        whose, book = (source, listener, account), self.snapshot.rulebook
+        from_line = verified_from_in_dialog(message, whose, self._peers, book)
         if is_ack:
-            self._sends.append(self._proxy.forward_ack(message, routed, hops[0], key))
+            ack = self._proxy.forward_ack(message, routed, hops[0], key, is_unverified=bool(from_line))
+            self._sends.append(ack)
             return Disposition.FORWARDED, None
         server = self._open_server(received, key, source, listener)
-        account = None if state.is_emergency else state.customer
-        message = dialog_identity(message, (source, listener, account), hops, self._peers, self.snapshot.rulebook)
+        message = dialog_identity(message, whose, hops, self._peers, book)
         context = ForwardContext(server, message, routed, hops, None, None, crossing, account)
+        context.from_line = from_line
         if message.method in REFRESHES:
             # Before the call is answered there is no session whose life an UPDATE could prolong.
             is_early = call is not None and call.answered_at is None
@@ -544,6 +530,8 @@ class Pipeline:
             message = attempt_identity(message, attempt.facts.source.origin, hops[0].listener)
             message = with_tag(message, attempt, self.snapshot.rulebook.tag_headers)
         context = ForwardContext(server, message, routed, hops, record, call, crossing, account)
+        if not verdict.is_emergency:
+            context.from_line = verified_from(message, attempt.facts.source.origin, attempt.facts.from_claim)
         if is_invite:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context

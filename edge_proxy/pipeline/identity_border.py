@@ -8,18 +8,21 @@ they say of the caller is what the emergency centre calls back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from edge_proxy.addr import Address, Listener, Side
 from edge_proxy.numbers.e164 import format_e164
 from edge_proxy.pipeline.peers import Peers
 from edge_proxy.pipeline.target_book import Hop
-from edge_proxy.policy.claims import listed_claims
+from edge_proxy.policy.claims import Claim, listed_claims
 from edge_proxy.policy.identity_policy import AssertedIdentity
 from edge_proxy.policy.parties import Customer, Origin
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.identity import asks_for_concealment, concealed, with_identity
+from edge_proxy.routing.identity import asks_for_concealment, concealed, with_identity, without_verstat
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
+
+_FROM_BEGINS: Final = b"From: <"
 
 
 def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Message:
@@ -34,6 +37,28 @@ def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Mess
     )
 
 
+def verified_from(message: Message, origin: Origin, claim: Claim) -> bytes:
+    """The From line of a request that begins something, if it says `verstat` and is not to; b"" of any other."""
+    line = message.headers[message.first[grammar.FROM]].raw
+    uri = claim.uri
+    if uri is not None and not uri.params and not uri.user_params and line.startswith(_FROM_BEGINS):
+        return b""
+    return b"" if _is_trusted(origin) or without_verstat(line) == line else line
+
+
+def verified_from_in_dialog(
+    message: Message, whose: tuple[Address, Listener, str | None], peers: Peers, book: Rulebook
+) -> bytes:
+    """The same inside a dialog; `whose` as in `dialog_identity`."""
+    line = message.headers[message.first[grammar.FROM]].raw
+    account = whose[2]
+    if account is None or without_verstat(line) == line:
+        return b""
+    origin, customer = _sender_in_dialog(whose, peers, book)
+    is_trusted = _is_trusted(origin) if customer is None else customer.identity.is_trusted
+    return b"" if is_trusted else line
+
+
 def dialog_identity(
     message: Message, whose: tuple[Address, Listener, str | None], hops: Sequence[Hop], peers: Peers, book: Rulebook
 ) -> Message:
@@ -46,19 +71,27 @@ def dialog_identity(
     """
     if not _says_who(message):
         return message
-    source, listener, account = whose
+    _, listener, account = whose
     if account is None:
         return message
     if asks_for_concealment(message):
         for hop in hops:
             hop.trusts_identity = _is_trusted(peers.find(hop.address.host, listener.side.other).origin)
+    origin, customer = _sender_in_dialog(whose, peers, book)
+    if customer is None:
+        return _from_elsewhere(message, origin)
+    return _unjudged(message, customer, hops[0].listener, book)
+
+
+def _sender_in_dialog(
+    whose: tuple[Address, Listener, str | None], peers: Peers, book: Rulebook
+) -> tuple[Origin, Customer | None]:
+    source, listener, account = whose
     origin = peers.find_connected(source, listener).origin
     customer = origin.customer
     if listener.side is Side.CUSTOMERS and (customer is None or origin.candidates):
         customer = next((one for one in book.customers if one.id == account), None)
-    if customer is None:
-        return _from_elsewhere(message, origin)
-    return _unjudged(message, customer, hops[0].listener, book)
+    return origin, customer
 
 
 class ResponseBorder:
@@ -104,6 +137,7 @@ def _says_who(message: Message) -> bool:
     return (
         first[grammar.P_ASSERTED_IDENTITY] >= 0
         or first[grammar.P_PREFERRED_IDENTITY] >= 0
+        or first[grammar.REMOTE_PARTY_ID] >= 0
         or first[grammar.PRIVACY] >= 0
     )
 

@@ -29,7 +29,7 @@ from edge_proxy.routing.forward import (
     via_line,
     without_routing_number,
 )
-from edge_proxy.routing.identity import concealed
+from edge_proxy.routing.identity import concealed, unverified_from
 from edge_proxy.routing.topology import Crossing, Inward, Outward, TopologyVeil, names_another_host
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_retry_after
@@ -61,6 +61,7 @@ class ForwardContext:
         "client",
         "crossing",
         "dialog_call",
+        "from_line",
         "has_sent_cancel",
         "hop",
         "hops",
@@ -106,6 +107,8 @@ class ForwardContext:
         """The call that a request inside its dialog refreshes; `call` is one that the request began."""
         self.crossing = crossing
         """What the responses need in a call whose topology is hidden; None in any other."""
+        self.from_line = b""
+        """What responses say in From where the request left with another one (see routing/identity.py)."""
         self.account = account
         """The customer that it is booked on; None: what responses say of identities is left as it is."""
 
@@ -167,11 +170,16 @@ class Proxy:
             self._layer.wait_for_answer(context.server, now)
         self._try_next_hop(context, now)
 
-    def forward_ack(self, request: Message, routed: Routed, hop: Hop, key: bytes) -> Send:
-        """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4)."""
+    def forward_ack(self, request: Message, routed: Routed, hop: Hop, key: bytes, *, is_unverified: bool) -> Send:
+        """An ACK to a 2xx as it leaves: on its own, without a transaction (§17.1.1.2, §13.2.2.4).
+
+        `is_unverified`: its From leaves as that of the INVITE did, without `verstat`.
+        """
         branch = self._branches.of(request, key, 0, routed.mark)
         if hop.veiled_caller is not None:
             request = self._veil.hide_request(request, routed, hop.listener, (), hop.veiled_caller).request
+        if is_unverified:
+            request = unverified_from(request)
         data = forwarded_request(request, routed, via_line(hop.listener, branch))
         return Send(hop.listener.slot, hop.address, data)
 
@@ -284,6 +292,8 @@ class Proxy:
                 uri = retarget(routed.request_uri, hop.address)
         elif type(context.crossing) is Outward:
             context.crossing = None  # the hop before was another trunk's
+        if context.from_line:
+            request = unverified_from(request)  # last, so that what a crossing puts back is what came
         if added and type(context.crossing) is Inward:
             added = context.crossing.mark(added)
         via = via_line(hop.listener, branch, ASK if hop.gives_feedback else b"")
@@ -295,6 +305,8 @@ class Proxy:
             server = context.server
             response = self.border.cross(response, context.hop, server.slot, server.address, context.account)
         crossing = context.crossing
+        if context.from_line and crossing is None and (index := response.first[grammar.FROM]) >= 0:
+            response.replace_line(index, context.from_line)
         return forwarded_response(response) if crossing is None else crossing.response(response, context.hop.address)
 
     def _pass_provisional(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:

@@ -1,8 +1,9 @@
 """Change the identity headers of a request as it crosses a border of trust (RFC 3325 §5 to §7, RFC 5876 §4.5).
 
 P-Preferred-Identity ends here, what an untrusted sender asserts is kept, cleaned, replaced or taken out, and what is
-asserted does not reach an untrusted peer when the caller asks for privacy. From is never touched: a dialog hangs on it.
-A request of which nothing is to be changed is returned as the same object, and so leaves byte for byte as it came.
+asserted does not reach an untrusted peer when the caller asks for privacy. From keeps all but `verstat`, and its sender
+gets it back as it was. A request of which nothing is to be changed is returned as the same object, and so leaves byte
+for byte as it came.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ def with_identity(message: Message, *, is_trusted: bool, keeps: bool, asserts: b
     """The request with what may go on of the identity that its sender gave it.
 
     Not `keeps`: nothing that it asserts. `asserts`: the header line that stands there instead. Of what is kept,
-    values that RFC 5876 §4.5 tells to ignore are left out, and `verstat` too unless the sender `is_trusted`.
+    values that RFC 5876 §4.5 tells to ignore are left out, and `verstat` too, there and in Remote-Party-ID, unless the
+    sender `is_trusted`.
     """
     first = message.first
     has_asserted = first[grammar.P_ASSERTED_IDENTITY] >= 0
-    if not has_asserted and first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts:
+    is_cleaned = not is_trusted and first[grammar.REMOTE_PARTY_ID] >= 0
+    is_less = first[grammar.P_PREFERRED_IDENTITY] >= 0 or is_cleaned
+    if not has_asserted and not is_less and not asserts:
         return message
     kept = None
     if keeps and has_asserted:
-        if first[grammar.P_PREFERRED_IDENTITY] < 0 and not asserts and _is_plain(message, is_trusted=is_trusted):
+        if not is_less and not asserts and _is_plain(message, is_trusted=is_trusted):
             return message
         kept = _kept_values(message)
     headers: list[HeaderLine] = []
@@ -56,9 +60,9 @@ def with_identity(message: Message, *, is_trusted: bool, keeps: bool, asserts: b
             if not keeps or kept is not None:
                 is_changed = True
                 continue
-            if not is_trusted and (clean := without_verstat(line.raw)) != line.raw:
-                is_changed = True
-                line = HeaderLine(kind, clean)
+        if not is_trusted and kind in _SHOWS_THE_CALLER and (clean := without_verstat(line.raw)) != line.raw:
+            is_changed = True
+            line = HeaderLine(kind, clean)
         headers.append(line)
     instead = asserts
     if kept:
@@ -93,6 +97,17 @@ def without_verstat(line: bytes) -> bytes:
     if _PERCENT not in line and line.lower().find(b"verstat") < 0:
         return line
     return _QUOTED_OR_PARAM.sub(_unless_verstat, line)
+
+
+def unverified_from(message: Message) -> Message:
+    """The request with a From that says nothing of verification (see `without_verstat`). A dialog knows its ends by
+    their tags (RFC 3261 §12), so that From may differ on both sides of us as long as each sees the one it knows."""
+    index = message.first[grammar.FROM]
+    if index < 0:
+        return message
+    headers = message.headers[:]
+    headers[index] = HeaderLine(grammar.FROM, without_verstat(headers[index].raw))
+    return with_headers(message, headers)
 
 
 def _unless_verstat(match: re.Match[bytes]) -> bytes:

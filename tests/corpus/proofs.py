@@ -40,7 +40,7 @@ NUMBERS: Final = {
 }
 _MAIN: Final = "+12025550391"
 _FORGED: Final = "+12025550200"
-_PAI, _PPI = "P-Asserted-Identity", "P-Preferred-Identity"
+_PAI, _PPI, _RPID = "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID"
 _NORTH: Final = "1;tgrp=tg-north;trunk-context=hosted.example"
 
 
@@ -267,6 +267,11 @@ def _out_of_here() -> Iterator[CorpusCall]:
     ):  # fmt: skip
         call = _call(f"border-{name}", host, caller, "identity_owned", *headers)
         yield call._replace(leaves=((_PAI, asserted), (_PPI, ())))
+    for name, host, caller, left in (("verstat", SHARED, plain, ""), ("trusted-verstat", TRUSTED, trusted, verified)):
+        shown = f"<sip:{caller}@a{verified}>;party=calling"
+        call = _call(f"border-from-{name}", host, caller, "identity_owned", f"{_RPID}: {shown}")
+        from_ = f"<sip:{caller}{verified}@pbx.example;user=phone>"
+        yield call._replace(from_=from_, leaves=((_RPID, (shown.replace(verified, left),)),))
     for level in "AB":
         token = identity({"ppt": "shaken"}, {"attest": level, "orig": {"tn": trusted[1:]}})
         yield _call(f"border-trusted-attest-{level}", TRUSTED, trusted, "identity_owned", token)

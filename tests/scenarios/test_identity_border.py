@@ -6,7 +6,18 @@ import pytest
 
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.verdict import Reason
-from tests.kit.messages import FOREIGN, OWNED, Dialog, answer, invite, invite_from_carrier, value, values
+from tests.kit.messages import (
+    FOREIGN,
+    OWNED,
+    Dialog,
+    ack_of,
+    answer,
+    cancel_of,
+    invite,
+    invite_from_carrier,
+    value,
+    values,
+)
 from tests.kit.playbook import STRANGER, Playbook, make_snapshot
 
 SECOND = "+12025550101"
@@ -39,17 +50,81 @@ def test_plain_call_leaves_with_the_identity_lines_it_came_with() -> None:
 
 
 def test_hint_and_verstat_of_a_customer_do_not_leave() -> None:
-    """P-Preferred-Identity is for us; whether a number was verified is not the customer's to say. From stays."""
+    """P-Preferred-Identity is for us; whether a number was verified is not the customer's to say, anywhere."""
     play = Playbook()
     from_ = f"<sip:{OWNED};verstat=TN-Validation-Passed@x>;tag=a"
     asserted = f"{PAI}: <sip:{OWNED}@x;verstat=TN-Validation-Passed;user=phone>"
-    sent = invite(asserted, f"{PPI}: <sip:{OWNED}@x>", from_=from_)
+    shown = f"{RPID}: <sip:{OWNED}@x;verstat=TN-Validation-Passed>;party=calling"
+    sent = invite(asserted, shown, f"{PPI}: <sip:{OWNED}@x>", from_=from_)
     play.customer.sends(sent).gets(100)
     left = play.carrier.gets("INVITE")
     assert values(left, PAI) == [f"<sip:{OWNED}@x;user=phone>"]
     assert values(left, PPI) == []
-    assert value(left, "From") == from_
+    assert values(left, RPID) == [f"<sip:{OWNED}@x>;party=calling"]
+    assert value(left, "From") == f"<sip:{OWNED}@x>;tag=a"
     assert play.attempts[0].facts.asserted[0].text.endswith("verstat=TN-Validation-Passed;user=phone")
+
+
+VERIFIED = f'"Al;verstat=x" <sip:{OWNED};VerStat=TN-Validation-Passed@x;user=phone>;tag=a'
+BARE = f'"Al;verstat=x" <sip:{OWNED}@x;user=phone>;tag=a'
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_caller_gets_its_from_back_as_it_was(*, is_hidden: bool) -> None:
+    """In every response, and inside the dialog; the far end sees one From, without what is not the caller's to say."""
+    play = Playbook(snapshot=trunk_with("hide_topology: true") if is_hidden else None)
+    bare = BARE.replace("@x", "@192.0.2.2") if is_hidden else BARE
+    play.customer.sends(invite(from_=VERIFIED)).gets(100)
+    invited = play.carrier.gets("INVITE")
+    play.carrier.sends(answer(invited, 180))
+    assert value(play.customer.gets(180), "From") == VERIFIED
+    play.carrier.sends(answer(invited, 200))
+    accepted = play.customer.gets(200)
+    assert value(accepted, "From") == VERIFIED
+    dialog = Dialog(invite(from_=VERIFIED), accepted)
+    play.customer.sends(dialog.ack())
+    seen = [value(one, "From") for one in (invited, play.carrier.gets("ACK"))]
+    for method in ("UPDATE", "BYE"):
+        play.customer.sends(dialog.from_caller(method))
+        received = play.carrier.gets(method)
+        play.carrier.sends(answer(received, 200))
+        assert value(play.customer.gets(200), "From") == VERIFIED
+        seen.append(value(received, "From"))
+    assert [one.replace("sip:192.0.2.2", "") for one in seen] == [bare] * 4
+
+
+def test_caller_whose_from_was_changed_can_cancel_and_be_refused() -> None:
+    """CANCEL and the ACK of a refusal are ours on each side: both carry the From of the INVITE there."""
+    play = Playbook()
+    sent = invite(from_=VERIFIED)
+    play.customer.sends(sent).gets(100)
+    invited = play.carrier.gets("INVITE")
+    play.carrier.sends(answer(invited, 180))
+    play.customer.gets(180)
+    play.customer.sends(cancel_of(sent)).gets(200)
+    cancelled = play.carrier.gets("CANCEL")
+    assert value(cancelled, "From") == BARE
+    play.carrier.sends(answer(cancelled, 200)).sends(answer(invited, 487))
+    assert value(play.carrier.gets("ACK"), "From") == BARE
+    refused = play.customer.gets(487)
+    assert value(refused, "From") == VERIFIED
+    play.customer.sends(ack_of(sent, refused)).gets_nothing()
+
+
+@pytest.mark.parametrize(("trust", "left"), [("true", VERIFIED), ("false", BARE)])
+def test_verification_in_from_is_the_trust_domains(trust: str, left: str) -> None:
+    """Of a customer and of a trunk alike; a call for help goes on as it came."""
+    play = Playbook(snapshot=customer_with(f"trusted_identity: {trust}"))
+    play.customer.sends(invite(from_=VERIFIED)).gets(100)
+    assert value(play.carrier.gets("INVITE"), "From") == left
+    play.customer.sends(invite(from_=VERIFIED, uri="urn:service:sos")).gets(100)
+    assert value(play.carrier.gets("INVITE"), "From") == VERIFIED
+    play = Playbook(snapshot=trunk_with(f"trusted_identity: {trust}"))
+    foreign = VERIFIED.replace(OWNED, FOREIGN)
+    sent = invite_from_carrier(caller=FOREIGN)
+    old = value(sent, "From")
+    play.carrier.sends(sent.replace(f"From: {old}".encode(), f"From: {foreign}".encode())).gets(100)
+    assert value(play.customer.gets("INVITE"), "From") == left.replace(OWNED, FOREIGN)
 
 
 def test_trusted_customer_may_say_what_was_verified() -> None:

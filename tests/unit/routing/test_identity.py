@@ -47,7 +47,7 @@ def moved(message: Message, changed: Message) -> tuple[list[bytes], list[bytes]]
         [f'P-Asserted-Identity:"a, b;verstat=x" <sip:{OWNED}@x>\r\n ,\t<tel:{OWNED}>'],
         [f"p-asserted-identity : tel:{OWNED}"],
         ["Privacy: id", PAI],
-        [f"Remote-Party-ID: <sip:{OWNED}@x;verstat=No-TN-Validation>;party=calling"],
+        [f"Remote-Party-ID: <sip:{OWNED}@x;user=phone>;party=calling"],
     ],
 )
 def test_request_of_which_nothing_is_to_be_changed_is_the_same(lines: list[str], is_trusted: bool) -> None:
@@ -125,6 +125,17 @@ def test_verstat_of_an_untrusted_sender_is_taken_out(value: str, clean: str) -> 
     assert with_identity(message, is_trusted=True, keeps=True) is message
     if clean != value and " ;" not in value:  # a URI with blanks in it is none, and does not go on at all
         assert f"P-Asserted-Identity: {clean}".encode() in with_identity(message, is_trusted=False, keeps=True).lines
+
+
+@pytest.mark.parametrize("beside", [[], [PAI], ["P-Preferred-Identity: <sip:+1@x>"]])
+def test_verstat_of_an_untrusted_sender_leaves_remote_party_id_too(beside: list[str]) -> None:
+    """Whatever else is asserted; of a trusted one it stays."""
+    shown = f"Remote-Party-ID: <sip:{OWNED}@x;verstat=No-TN-Validation>;party=calling"
+    message = message_of(*beside, shown)
+    for is_trusted, left in ((True, shown), (False, shown.replace(";verstat=No-TN-Validation", ""))):
+        lines = with_identity(message, is_trusted=is_trusted, keeps=True).lines
+        assert left.encode() in lines
+        assert (PAI.encode() in lines) is (PAI in beside)
 
 
 @pytest.mark.parametrize(
