@@ -527,7 +527,7 @@ class Pipeline:
         if peer.origin.trunk is not None and peer.origin.trunk.hides_topology:
             crossing = self._veil.accept_request(message, listener)
         if not verdict.is_emergency:
-            message = attempt_identity(message, attempt.facts.source.origin, hops[0].listener)
+            message = attempt_identity(message, attempt.facts, hops[0].listener, self.snapshot.rulebook)
             message = with_tag(message, attempt, self.snapshot.rulebook.tag_headers)
         context = ForwardContext(server, message, routed, hops, record, call, crossing, account)
         if not verdict.is_emergency:

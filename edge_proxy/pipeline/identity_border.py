@@ -10,31 +10,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edge_proxy.addr import Address, Listener, Side
+from edge_proxy.addr import E164, Address, Listener, Side
 from edge_proxy.numbers.e164 import format_e164
 from edge_proxy.pipeline.peers import Peers
 from edge_proxy.pipeline.target_book import Hop
 from edge_proxy.policy.claims import Claim, listed_claims
+from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_policy import AssertedIdentity
 from edge_proxy.policy.parties import Customer, Origin
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.identity import asks_for_concealment, concealed, with_identity, without_verstat
+from edge_proxy.routing.identity import asks_for_concealment, concealed, private, with_identity, without_verstat
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
 _FROM_BEGINS: Final = b"From: <"
+_KEEP: Final = AssertedIdentity.KEEP
 
 
-def attempt_identity(message: Message, origin: Origin, egress: Listener) -> Message:
-    """A request that begins something, and was let through, as it goes on towards `egress`."""
+def attempt_identity(message: Message, facts: CallFacts, egress: Listener, book: Rulebook) -> Message:
+    """A request that begins something, and was let through, as it goes on towards `egress`.
+
+    The number that a caller who withholds it asks to be known by is asserted for it (RFC 3325 §5), if it is the
+    customer's; and as private, unless the caller says otherwise: it was withheld (§9.3).
+    """
+    origin = facts.source.origin
     customer = origin.customer
     if customer is None:
         return _from_elsewhere(message, origin)
     policy = customer.identity
-    asserts = b"" if policy.asserted is not AssertedIdentity.REPLACE else _main_number(customer, egress)
-    return with_identity(
-        message, is_trusted=policy.is_trusted, keeps=policy.asserted is AssertedIdentity.KEEP, asserts=asserts
-    )
+    keeps = policy.asserted is _KEEP
+    asserts = b""
+    if policy.asserted is AssertedIdentity.REPLACE:
+        asserts = _main_number(customer, egress)
+    elif keeps and facts.preferred:
+        hinted = facts.hinted
+        if hinted is not None and book.owner(hinted) is customer:
+            asserts = _asserted(hinted, egress)
+            message = private(message)
+    return with_identity(message, is_trusted=policy.is_trusted, keeps=keeps, asserts=asserts)
 
 
 def verified_from(message: Message, origin: Origin, claim: Claim) -> bytes:
@@ -169,8 +182,10 @@ def _from_elsewhere(message: Message, origin: Origin) -> Message:
 
 def _main_number(customer: Customer, egress: Listener) -> bytes:
     number = customer.identity.main_number
-    if number is None:
-        return b""
+    return b"" if number is None else _asserted(number, egress)
+
+
+def _asserted(number: E164, egress: Listener) -> bytes:
     host = egress.advertised.host
     host = f"[{host}]" if ":" in host else host
     return f"P-Asserted-Identity: <sip:{format_e164(number)}@{host};user=phone>".encode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from edge_proxy.addr import E164
 from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import DialPlan, Reading
 from edge_proxy.policy.claims import (
@@ -106,6 +107,17 @@ class CallFacts:
         self.body = body
         self.user_agent = ""
         self.traces = Traces()
+
+    @property
+    def hinted(self) -> E164 | None:
+        """The number that P-Preferred-Identity asks to be known by, where From is withheld and nothing is asserted:
+        what an untrusted user agent has to say it with (RFC 3325 §6)."""
+        if self.asserted or not self.preferred or not self.from_claim.is_anonymous:
+            return None
+        for claim in self.preferred:
+            if claim.number is not None:
+                return claim.number
+        return None
 
     @property
     def caller_claims(self) -> tuple[Claim, ...]:

@@ -23,7 +23,8 @@ _ASKS_FOR_ANONYMITY: Final = frozenset({b"id", b"user"})
 
 
 def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
-    """From must be a number of this customer; a withheld From is judged by what is asserted beside it."""
+    """From must be a number of this customer; a withheld From is judged by what is asserted beside it, or, where
+    nothing is, by what P-Preferred-Identity asks to be asserted (RFC 3325 §6)."""
     claim = case.facts.from_claim
     customer = case.facts.source.origin.customer
     if customer is None:
@@ -32,7 +33,7 @@ def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
         case.owned = claim.number
         return None
     if claim.is_anonymous:
-        if case.facts.asserted:
+        if case.facts.asserted or case.facts.hinted is not None:
             return None
         return Finding(Reason.IDENTITY_MISSING, "From is withheld and no P-Asserted-Identity stands beside it")
     if claim.number is not None and _passed_on(case.facts, book, customer):

@@ -318,9 +318,11 @@ class CallLimiter:
 
 
 def calling_number(facts: CallFacts) -> E164 | None:
-    """Who calls: From, or, when that is withheld or no number, the first asserted number (RFC 3325)."""
+    """Who calls: From, or, when that is withheld or no number, the first asserted number (RFC 3325), or else the one
+    that is to be asserted."""
     claims = (facts.from_claim, *facts.asserted)
-    return next((claim.number for claim in claims if claim.number is not None and not claim.is_anonymous), None)
+    found = next((claim.number for claim in claims if claim.number is not None and not claim.is_anonymous), None)
+    return facts.hinted if found is None else found
 
 
 def _of(key: Key) -> str:

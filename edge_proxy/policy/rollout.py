@@ -74,8 +74,9 @@ class Rollout:
 
 
 def _caller(facts: CallFacts) -> str:
-    """Who calls, for the share: the number in From, or else the first that is asserted, or the text of From."""
+    """Who calls, for the share: the number in From, or else the first that is asserted or is to be, or From's text."""
     for claim in (facts.from_claim, *facts.asserted):
         if claim.number is not None:
             return str(claim.number)
-    return facts.from_claim.user
+    hinted = facts.hinted
+    return facts.from_claim.user if hinted is None else str(hinted)

@@ -81,14 +81,32 @@ def concealed(message: Message) -> Message:
     return with_headers(message, [line for line in message.headers if line.kind not in _SHOWS_THE_CALLER])
 
 
+def private(message: Message) -> Message:
+    """The request with the wish that what is asserted in it stays private (RFC 3325 §9.3), unless it has one, or says
+    `none`."""
+    index = message.first[grammar.PRIVACY]
+    if index < 0:
+        return with_headers(message, [*message.headers, HeaderLine(grammar.PRIVACY, b"Privacy: id")])
+    wishes = {value.strip(b" \t") for value in _privacy(message).split(b";")}
+    if b"id" in wishes or b"none" in wishes:
+        return message
+    headers = message.headers[:]
+    headers[index] = HeaderLine(grammar.PRIVACY, headers[index].raw + b";id")
+    return with_headers(message, headers)
+
+
 def asks_for_concealment(message: Message) -> bool:
     """Whether it asserts an identity and has `id` among its Privacy values (RFC 3325 §9.3)."""
     if message.first[grammar.PRIVACY] < 0:
         return False
     if all(message.first[kind] < 0 for kind in _SHOWS_THE_CALLER):
         return False
-    values = b";".join(message.values(grammar.PRIVACY)).replace(b",", b";").lower()
-    return any(value.strip(b" \t") == b"id" for value in values.split(b";"))
+    return any(value.strip(b" \t") == b"id" for value in _privacy(message).split(b";"))
+
+
+def _privacy(message: Message) -> bytes:
+    """All Privacy values, in lower case with semicolons between."""
+    return b";".join(message.values(grammar.PRIVACY)).replace(b",", b";").lower()
 
 
 def without_verstat(line: bytes) -> bytes:

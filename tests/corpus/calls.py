@@ -195,6 +195,11 @@ def _other_claims() -> Iterator[CorpusCall]:
         yield CorpusCall(f"{name}-other", US.host, _CALLER, reason, False, (other,))
         yield CorpusCall(f"{name}-other-good-pai", US.host, _CALLER, reason, False, (asserted, other))
         yield CorpusCall(f"{name}-own-then-other", US.host, _CALLER, reason, False, (own, other))
+    for name, reason, number in (("own", "identity_owned", US.number), ("other", "ppi_not_owned", _FORGED)):
+        hint = (f"P-Preferred-Identity: <sip:{number}@a>",)
+        yield CorpusCall(f"anonymous-ppi-{name}", US.host, _ANONYMOUS, reason, number == US.number, hint)
+    name_only = ("P-Preferred-Identity: <sip:alice@a>",)
+    yield CorpusCall("anonymous-ppi-name", US.host, _ANONYMOUS, "identity_missing", False, name_only)
     called = f"Remote-Party-ID: <sip:{OUTSIDE}@a>;party=called"
     yield CorpusCall("rpid-of-called", US.host, _CALLER, "identity_owned", True, (called,))
     forwarded = f"Diversion: <sip:{US.number}@acme.example>;reason=unconditional"

@@ -252,6 +252,10 @@ def _out_of_here() -> Iterator[CorpusCall]:
         ("plain", SHARED, plain, (f"{_PAI}: <sip:{plain}@a>",), (f"<sip:{plain}@a>",)),
         ("nothing", SHARED, plain, (), ()),
         ("hint", SHARED, plain, (f"{_PPI}: <sip:{plain}@a>",), ()),
+        (
+            "hint-withheld", SHARED, "anonymous", (f"{_PPI}: <sip:{plain}@a>",),
+            (f"<sip:{plain}@{PROXY_HOST};user=phone>",),
+        ),
         ("verstat", SHARED, plain, (f"{_PAI}: <sip:{plain}@a{verified}>",), (f"<sip:{plain}@a>",)),
         ("verstat-tel", SHARED, plain, (f"{_PAI}: <tel:{plain}{verified}>",), (f"<tel:{plain}>",)),
         (

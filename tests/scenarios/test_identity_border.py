@@ -65,6 +65,39 @@ def test_hint_and_verstat_of_a_customer_do_not_leave() -> None:
     assert play.attempts[0].facts.asserted[0].text.endswith("verstat=TN-Validation-Passed;user=phone")
 
 
+@pytest.mark.parametrize(
+    ("lines", "asserted", "wish"),
+    [
+        ([], [f"<sip:{OWNED}@192.0.2.2;user=phone>"], ["id"]),
+        (["Privacy: id"], [f"<sip:{OWNED}@192.0.2.2;user=phone>"], ["id"]),
+        (["Privacy: user;critical"], [f"<sip:{OWNED}@192.0.2.2;user=phone>"], ["user;critical;id"]),
+        (["Privacy: none"], [f"<sip:{OWNED}@192.0.2.2;user=phone>"], ["none"]),
+        ([f"{PAI}: <sip:{SECOND}@x>"], [f"<sip:{SECOND}@x>"], []),
+    ],
+)
+def test_withheld_caller_is_asserted_as_it_prefers(lines: list[str], asserted: list[str], wish: list[str]) -> None:
+    """RFC 3325 §5, §6: the number is ours to assert once it was checked, and private as it was withheld."""
+    play = Playbook()
+    sent = invite(f"{PPI}: <sip:{OWNED}@x>", *lines, from_="<sip:anonymous@anonymous.invalid>;tag=a")
+    play.customer.sends(sent).gets(100)
+    left = play.carrier.gets("INVITE")
+    assert (values(left, PAI), values(left, PPI), values(left, "Privacy")) == (asserted, [], wish)
+
+
+def test_withheld_caller_is_asserted_only_where_that_is_true_and_wanted() -> None:
+    """Not a foreign number that is only watched, nor where nothing is to be asserted, nor to an untrusted trunk."""
+    sent = {"from_": "<sip:anonymous@anonymous.invalid>;tag=a"}
+    play = Playbook(snapshot=customer_with("mode: monitor"))
+    play.customer.sends(invite(f"{PPI}: <sip:{FOREIGN}@x>", **sent)).gets(100)
+    left = play.carrier.gets("INVITE")
+    assert (values(left, PAI), values(left, PPI), values(left, "Privacy")) == ([], [], [])
+    for snapshot in (customer_with("asserted_identity: strip"), trunk_with("trusted_identity: false")):
+        play = Playbook(snapshot=snapshot)
+        play.customer.sends(invite(f"{PPI}: <sip:{OWNED}@x>", **sent)).gets(100)
+        left = play.carrier.gets("INVITE")
+        assert (values(left, PAI), values(left, PPI)) == ([], [])
+
+
 VERIFIED = f'"Al;verstat=x" <sip:{OWNED};VerStat=TN-Validation-Passed@x;user=phone>;tag=a'
 BARE = f'"Al;verstat=x" <sip:{OWNED}@x;user=phone>;tag=a'
 
