@@ -1,6 +1,8 @@
 """What is measured: each a process (or a few) that carries calls from one SIPp to another, and its processor time.
 
-All of them get the same network (network.py), the same callers and the same carrier.
+All of them get the same network (network.py) and the same callers. Both ends have ports of their own for each: a
+candidate that was overrun goes on for half a minute to repeat requests to a carrier that has gone, and would otherwise
+call the carrier of whoever is measured next.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,12 +31,27 @@ OURS: Final = f"edge_proxy {ENGINE.engine}"
 OURS_PURE: Final = f"edge_proxy {PURE}"
 _START_S: Final = 600.0
 """Kamailio reads a million numbers in half a minute, and whatever else is busy then makes it longer."""
+_REPEATS_S: Final = 33.0
+"""Timers B and F (RFC 3261 §17.1), and a second to write it off."""
 _PROCESS_CLOCK: Final = 2
 """CPUCLOCK_SCHED of the kernel's clock numbers: nanoseconds of a whole process, its ended threads included."""
 
 
+@dataclass
+class Ends:
+    """Where both ends of a candidate's calls are, on the hosts of acme and the carrier."""
+
+    caller_port: int = field(default_factory=free_port)
+    carrier_port: int = field(default_factory=free_port)
+    silent_at: float = 0.0
+    """By the monotonic clock: until then, requests of calls that failed may still come."""
+
+
 class Candidate(Protocol):
     name: str
+    ends: Ends
+    repeats_s: float
+    """How long it repeats a request that nobody answers."""
 
     @property
     def entry_port(self) -> int:
@@ -51,23 +68,12 @@ class Candidate(Protocol):
 
 @dataclass
 class Load:
-    """The two ends; the same for all candidates, so that each forwards the same."""
+    """What all candidates carry: the same callers of the same network."""
 
     directory: Path
     network: Network
-    site: Site = field(default_factory=Site)
-    caller_port: int = field(default_factory=free_port)
     callers: Path | None = None
     """Who calls, where it is not all of the network's callers."""
-
-    @property
-    def carrier_port(self) -> int:
-        return self.site.carrier_port
-
-    def site_of_its_own(self) -> Site:
-        """Ports for one more proxy beside the others, with the same carrier."""
-        ports = {name: free_port() for name in ("customers_port", "carriers_port", "metrics_port")}
-        return replace(self.site, **ports)
 
 
 def processor_s(candidate: Candidate) -> float:
@@ -106,11 +112,12 @@ class NullForwarder:
     """The floor: system calls and nothing else."""
 
     name = NULL
+    repeats_s = 0.0
 
     def __init__(self, load: Load) -> None:
+        self.ends = Ends()
         self.entry_port = free_port()
         self._program = load.directory / "null_forwarder"
-        self._load = load
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -119,7 +126,7 @@ class NullForwarder:
 
     def start(self) -> None:
         subprocess.run(["gcc", "-O2", "-o", self._program, HERE / "null_forwarder.c"], check=True)
-        ends = [ACME_HOST, str(self._load.caller_port), CARRIER_HOST, str(self._load.carrier_port)]
+        ends = [ACME_HOST, str(self.ends.caller_port), CARRIER_HOST, str(self.ends.carrier_port)]
         self._process = subprocess.Popen([self._program, str(self.entry_port), *ends])
         wait_until_bound(self.entry_port)
 
@@ -138,8 +145,11 @@ class Kamailio:
     It has one UDP worker: of one, two and four, a call costs least with one.
     """
 
+    repeats_s = _REPEATS_S
+
     def __init__(self, load: Load, *, children: int = 1, name: str = KAMAILIO) -> None:
         self.name = name
+        self.ends = Ends()
         self.entry_port = free_port()
         self._load = load
         self._children = children
@@ -159,7 +169,7 @@ class Kamailio:
         text = (HERE / "kamailio.cfg").read_text(encoding="utf-8")
         for word, value in {
             "PORT": self.entry_port,
-            "CARRIER": self._load.carrier_port,
+            "CARRIER": self.ends.carrier_port,
             "CHILDREN": self._children,
             "DATABASE": database,
             "OWNED_SIZE": max(size.numbers.bit_length(), 4),
@@ -189,6 +199,8 @@ class Kamailio:
 class EdgeProxy:
     """The product: whole decision, evidence, metrics and call log on."""
 
+    repeats_s = _REPEATS_S
+
     def __init__(
         self,
         load: Load,
@@ -201,7 +213,8 @@ class EdgeProxy:
     ) -> None:
         """Its files are in `place` beneath the load's directory, but for its data where `data_dir` says otherwise."""
         self.name = name or f"edge_proxy {engine}"
-        site = load.site_of_its_own()
+        site = Site()
+        self.ends = Ends(carrier_port=site.carrier_port)
         directory = load.directory / (place or self.name.replace(" ", "-"))
         config = load.network.config(site, directory, data_dir)
         config["workers"] = workers
@@ -235,7 +248,7 @@ def field_of(load: Load) -> list[Candidate]:
         found.append(NullForwarder(load))
     else:
         say("gcc is missing: no null forwarder")
-    if shutil.which("kamailio"):
+    if shutil.which("kamailio") and any(Path("/usr").glob("lib*/**/kamailio/modules/db_sqlite.so")):
         found.append(Kamailio(load))
     else:
         say("kamailio is missing (Debian packages kamailio, kamailio-sqlite-modules): not compared")

@@ -70,12 +70,14 @@ class Calls:
 
     def __enter__(self) -> Calls:
         load, candidate = self._load, self._candidate
+        ends = candidate.ends
+        time.sleep(max(0.0, ends.silent_at - time.monotonic()))
         with ExitStack() as stack:
             self._callee = stack.enter_context(
                 Sipp(
                     load.directory,
                     "uas",
-                    local=(CARRIER_HOST, load.carrier_port),
+                    local=(CARRIER_HOST, ends.carrier_port),
                     calls=self._calls,
                     timeout_s=self._timeout_s,
                 )
@@ -86,7 +88,7 @@ class Calls:
                 Sipp(
                     load.directory,
                     caller_scenario(load.directory),
-                    local=(ACME_HOST, load.caller_port),
+                    local=(ACME_HOST, ends.caller_port),
                     remote=(PROXY_HOST, candidate.entry_port),
                     calls=self._calls,
                     rate=self._rate,
@@ -109,6 +111,8 @@ class Calls:
         if called.failed:
             self._callee.quit_now()
             answered = called
+            # What it still repeats would be calls to the next carrier on that port.
+            self._candidate.ends.silent_at = time.monotonic() + self._candidate.repeats_s
         else:
             answered = self._callee.wait()
         steps = [step for result in (called, answered) for step in result.steps if step.is_sent]
