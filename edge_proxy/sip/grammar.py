@@ -135,7 +135,7 @@ def only(allowed: bytes) -> bytes:
 ALPHANUMERIC: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TOKEN_BYTES: Final = ALPHANUMERIC + b"-.!%*_+`'~"
 
-_TOKEN_ONLY: Final = only(TOKEN_BYTES)
+TOKEN_ONLY: Final = only(TOKEN_BYTES)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 
 is_token = _TOKEN.fullmatch
@@ -143,10 +143,13 @@ is_token = _TOKEN.fullmatch
 
 def header_kind(name: bytes) -> int:
     """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""
-    stripped = name.rstrip(b" \t")
-    if not stripped or stripped.translate(_TOKEN_ONLY) is not stripped:
+    if name.translate(TOKEN_ONLY) is not name:
+        name = name.rstrip(b" \t")
+        if name.translate(TOKEN_ONLY) is not name:
+            return -1
+    if not name:
         return -1
-    return _BY_LOWER_NAME.get(stripped.lower(), OTHER)
+    return _BY_LOWER_NAME.get(name.lower(), OTHER)
 
 
 METHOD_INVITE: Final = b"INVITE"

@@ -7,6 +7,7 @@ the message was readable to answer it, the message so far. It never raises anyth
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
@@ -35,6 +36,7 @@ _status_lines: Final[dict[bytes, tuple[int, bytes]]] = {}
 """Status and phrase of the latest status lines: few are in use."""
 _MOST_STATUS_LINES: Final = 64
 _LONGEST_STATUS_LINE_BYTES: Final = 80
+_CRLF: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _NO_BODY: Final = b"\r\nContent-Length: 0\r\n\r\n"
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
@@ -56,31 +58,13 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     On a stream a message without Content-Length is refused: only that header says where it ends (§18.3).
     Raises `MalformedMessageError`.
     """
-    size = len(data)
-    body = b""
-    if data.endswith(_NO_BODY) and size <= limits.max_header_bytes:
-        # What most end with. Were it a body that ends so, the empty line before that is not among the usual ones.
-        lines = data.split(b"\r\n")
-        lines.pop()
-        lines.pop()
-        head_bytes = size - len(_HEAD_END)
-    else:
-        head, _, body = data.partition(_HEAD_END)
-        lines = head.split(b"\r\n", limits.max_headers + 1)  # of more it matters only that they are more
-        head_bytes = len(head)
-    message = Message(lines[0], size)
-    if (
-        head_bytes < size
-        and len(lines) <= limits.max_headers + 1
-        and head_bytes <= limits.max_header_bytes
-        and size <= limits.max_message_bytes
-        and _read_usual_start_line(message)
-        and _sort_usual_lines(message, lines)
-    ):
-        message.body = body
+    message = _read_usual(data, limits)
+    if message is not None:
         problem = _read_mandatory(message, limits)
     else:
-        problem = _read_any(message, data, limits)
+        head, end, body = data.partition(_HEAD_END)
+        message = Message(head.partition(_CRLF)[0], len(data))
+        problem = _read_any(message, head, body, limits, has_end=bool(end))
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
@@ -88,12 +72,44 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     return message
 
 
-def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessageError | None:
+def _read_usual(data: bytes, limits: Limits) -> Message | None:
+    """Read a message up to the mandatory headers, as nearly all are: no folds, a usual start line, nothing wrong.
+
+    None: it is another, and for `_read_any` to read.
+    """
+    size = len(data)
+    head = data
+    body = b""
+    if not data.endswith(_NO_BODY):
+        head, end, body = data.partition(_HEAD_END)
+        if not end:
+            return None
+    if len(head) > limits.max_header_bytes or size > limits.max_message_bytes:
+        return None
+    lines = BytesIO(head).readlines()  # the fastest way there is to cut bytes into lines
+    if not 2 <= len(lines) <= limits.max_headers + 2:
+        return None
+    if lines[-1] == _CRLF:
+        # The end of the head, where there is no body. Were it a body that ends so, the empty line before that is not
+        # among the usual ones.
+        lines.pop()
+    start_line = lines[0]
+    if len(lines) > limits.max_headers + 1 or not start_line.endswith(_CRLF):
+        return None
+    message = Message(start_line[:-2], size)
+    if not _read_usual_start_line(message) or not _sort_usual_lines(message, lines):
+        return None
+    message.body = body
+    return message
+
+
+def _read_any(
+    message: Message, head: bytes, body: bytes, limits: Limits, *, has_end: bool
+) -> MalformedMessageError | None:
     """Read a message that has folds, an unusual start line, or something wrong with it: then the first thing found.
 
     Raises it when the message does not look like SIP.
     """
-    head, end, body = data.partition(_HEAD_END)
     start_line = message.start_line
     problem = _read_start_line(message)
     if problem is not None and _SIPPISH.match(start_line) is None:
@@ -106,7 +122,7 @@ def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessage
     problem = problem or header_problem
     if problem is None and message.size > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
-    if problem is None and not end:
+    if problem is None and not has_end:
         problem = _problem(message, "header block has no end", "3261 §7", offset=message.size)
     if problem is None and _has_bare_line_end(head):
         # An element that takes a lone CR or LF for a line end would see other headers than we checked.
@@ -119,8 +135,8 @@ def _read_any(message: Message, data: bytes, limits: Limits) -> MalformedMessage
 
 
 def _has_bare_line_end(head: bytes) -> bool:
-    together = b"".join(head.split(b"\r\n"))
-    return _LF in together or _CR in together
+    line_ends = head.count(_CRLF)
+    return head.count(b"\n") != line_ends or head.count(b"\r") != line_ends
 
 
 def _problem(
@@ -132,17 +148,15 @@ def _problem(
 def _read_usual_start_line(message: Message) -> bool:
     """Read a start line in the spelling that nearly all have; False: it is another."""
     line = message.start_line
-    known = _status_lines.get(line)
+    known = _status_lines.get(line) if line.startswith(b"SIP/") else None
     if known is not None:
         message.status, message.reason = known
         return True
     if line.endswith(_AFTER_URI):
-        begin = line.find(b" ") + 1
-        end = len(line) - len(_AFTER_URI)
-        if begin >= end:
+        method, _, rest = line.partition(b" ")
+        if len(rest) <= len(_AFTER_URI):
             return False
-        method = line[: begin - 1]
-        uri = line[begin:end]
+        uri = rest[: -len(_AFTER_URI)]
         if method not in _USUAL_METHODS or uri.translate(_URI_ONLY) is not uri:
             return False
         message.method = method
@@ -190,7 +204,8 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
 def _sort_usual_lines(message: Message, lines: list[bytes]) -> bool:
     """Give the message its header lines, which are these but for the first, as long as nothing is wrong with them.
 
-    False: there are folds or a problem, and it is for `_read_headers` to say.
+    Each still ends in its CRLF, the last one may. False: there are folds or a problem, and it is for `_read_headers`
+    to say.
     """
     headers: list[HeaderLine] = []
     first = message.first
