@@ -22,6 +22,7 @@ _PARAM: Final = re.compile(
     rb"[ \t]*;[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?",
     re.DOTALL,
 )
+_PARAMS_OF_VIA: Final = frozenset((b"branch", b"rport", b"received", b"maddr", b"alias"))
 _NOT_OF_VIA: Final = re.compile(
     rb"(?>(?:[ \t]*;[ \t]*(?!(?:branch|rport|received|maddr|alias)(?![A-Za-z0-9\-.!%*_+`'~]))[A-Za-z0-9\-.!%*_+`'~]++"
     rb"(?:[ \t]*=[ \t]*(?:" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?)*)",
@@ -53,11 +54,13 @@ _CR: Final = 0x0D
 _LF: Final = 0x0A
 _QUOTE: Final = 0x22
 _SEMICOLON: Final = 0x3B
+_EQUALS: Final = 0x3D
 _BLANK: Final = 0x20
 _QUESTION: Final = 0x3F
 _LESS: Final = 0x3C
 _GREATER: Final = 0x3E
 _PARAMS_BEGIN: Final = (b";", b"")
+_WHERE_FROM: Final = (b"received", b"rport")
 _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
 
@@ -80,12 +83,14 @@ def split_list(value: bytes) -> list[bytes]:
         # Route values are an address in angle brackets each, with no comma in it.
         for piece in value.split(b","):
             text = _trimmed(piece)
-            if not text or text[0] != _LESS or text[-1] != _GREATER:
+            if len(text) < 2 or text[0] != _LESS or text[-1] != _GREATER:
+                break
+            inside = text[1:-1]
+            if _LESS in inside or _GREATER in inside:
                 break
             pieces.append(text)
         else:
-            if value.count(b"<") == len(pieces) and value.count(b">") == len(pieces):
-                return pieces
+            return pieces
         pieces.clear()
     position = 0
     while True:
@@ -103,10 +108,9 @@ def split_list(value: bytes) -> list[bytes]:
 
 def first_of_list(value: bytes) -> bytes:
     """The first of the pieces that `split_list` finds, whatever follows it."""
-    comma = value.find(b",")
-    if comma < 0:
+    if _COMMA not in value:
         return _trimmed(value)
-    first = value[:comma]
+    first = value.partition(b",")[0]
     if _LESS not in first and _QUOTE not in first and _GREATER not in first:
         return _trimmed(first)
     match = _LIST_PIECE.match(value)
@@ -134,6 +138,17 @@ def find_param(params: bytes, name: bytes) -> bytes | None:
             return match[2] or b""
         position = match.end()
     return None
+
+
+def _simple_params(params: bytes) -> list[bytes]:
+    """The parameters, without their semicolons, where all are tokens; else none."""
+    if not params or params[0] != _SEMICOLON or params.translate(_SIMPLE) is not params:
+        return []
+    texts = params[1:].split(b";")
+    for text in texts:
+        if not text or text[0] == _EQUALS:
+            return []
+    return texts
 
 
 @mypyc_attr(acyclic=True)
@@ -228,13 +243,9 @@ def _common_sender(head: bytes) -> SentBy | None:
 
 def parse_via(value: bytes) -> Via:
     """One Via value (no comma list)."""
-    end = value.find(b";")
-    if end < 0:
-        return _any_via(value)
-    head = value[:end]
-    params = value[end + 1 :]
+    head, found, params = value.partition(b";")
     sent = _senders.get(head) or _common_sender(head)
-    if sent is None or params.translate(_PLAIN) is not params:
+    if not found or sent is None or params.translate(_PLAIN) is not params:
         return _any_via(value)
     branch = b""
     rport: bytes | None = None
@@ -249,7 +260,10 @@ def parse_via(value: bytes) -> Via:
         if _SEMICOLON not in branch:
             return Via(sent, branch, rport, None)
         branch, rport = b"", None
-    for text in params.split(b";"):
+    texts = params.split(b";")
+    if len(texts) > _MOST_PARAMS:
+        return _any_via(value)
+    for text in texts:
         if text == b"rport":
             rport = b""
         elif text.startswith(b"branch="):
@@ -258,9 +272,15 @@ def parse_via(value: bytes) -> Via:
             received = text[9:]
         elif text.startswith(b"rport="):
             rport = text[6:]
-        else:
+        elif not _is_of_no_via(text):
             return _any_via(value)
     return Via(sent, branch, rport, received)
+
+
+def _is_of_no_via(text: bytes) -> bool:
+    """Whether this is a parameter that nobody asks of a Via; its value is plain."""
+    name = text.partition(b"=")[0]
+    return name != b"" and name.translate(grammar.TOKEN_ONLY) is name and name.lower() not in _PARAMS_OF_VIA
 
 
 def _any_via(value: bytes) -> Via:
@@ -335,7 +355,11 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
         return value
     pieces = [value[: head.end()]]
     position = head.end()
-    while True:
+    plain = _simple_params(value[position:])
+    if plain:
+        pieces += [b";" + text for text in plain if text.partition(b"=")[0].lower() not in _WHERE_FROM]
+        position = len(value)
+    while position < len(value):
         others = _NOT_OF_VIA.match(value, position)
         if others is not None:
             pieces.append(others[0])
@@ -344,7 +368,7 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
         if param is None:
             break
         # A sender's own claim of where it is does not survive: we saw the packet, it did not.
-        if param[1].lower() not in (b"received", b"rport"):
+        if param[1].lower() not in _WHERE_FROM:
             pieces.append(param[0])
         position = param.end()
     pieces.append(b";received=" + host)
