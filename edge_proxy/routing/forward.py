@@ -26,7 +26,7 @@ VEIL_PARAM: Final = b"er"
 
 _DEFAULT_MAX_FORWARDS: Final = b"Max-Forwards: 70"
 _MAX_FORWARDS: Final = [b"Max-Forwards: %d" % number for number in range(256)]
-_MOST_ROUTES: Final = 70
+MOST_ROUTES: Final = 70
 """Every hop that a Route names takes one of Max-Forwards, which begins at 70: more is nobody's way."""
 _SEMICOLON: Final = 0x3B
 _COMMA: Final = 0x2C
@@ -79,11 +79,12 @@ class Routed:
 class OwnUris:
     """Recognises our own addresses in URIs, by listener (host and port, any transport)."""
 
-    __slots__ = ("_addresses", "_recorded")
+    __slots__ = ("_addresses", "_recorded", "_sent_by")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
-        self._recorded = {_begins(listener)[2] for listener in listeners}
+        self._recorded = [*dict.fromkeys(_begins(listener)[2] + _TOKEN_BEGINS for listener in listeners)]
+        self._sent_by = {str(listener.advertised).lower().encode() for listener in listeners}
 
     def has(self, uri: Uri) -> bool:
         default_port = 5061 if uri.scheme == "sips" else 5060
@@ -91,15 +92,15 @@ class OwnUris:
 
     def has_sent(self, via: Via) -> bool:
         """Whether a response's top Via is ours (§18.1.2); any other response is not for us to pass on."""
-        return via.sent.place in self._addresses
+        return via.sent.key in self._sent_by or via.sent.place in self._addresses
 
     def token_in(self, route: bytes) -> bytes:
         """The token in a Route value that is spelt as our Record-Route is; b"" for any other value, ours or not."""
-        uri, found, rest = route.partition(_TOKEN_BEGINS)
-        if not found or uri not in self._recorded or rest[-1:] != b">":
-            return b""
-        token = rest[:-1]
-        return token if token.translate(_TOKEN_ONLY) is token else b""
+        for begin in self._recorded:
+            if route.startswith(begin) and route.endswith(b">"):
+                token = route[len(begin) : -1]
+                return token if token.translate(_TOKEN_ONLY) is token else b""
+        return b""
 
 
 def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_target: bool = False) -> Routed:
@@ -116,10 +117,10 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, uri, None, mark)
-    routes = message.list_values(grammar.ROUTE)[:]
+    routes = message.list_values(grammar.ROUTE, MOST_ROUTES)[:]
     count = len(routes)
-    if count > _MOST_ROUTES:
-        raise RemoteProtocolError(f"more than {_MOST_ROUTES} Routes", sip_status=513, rfc="3261 §21.5.11")
+    if count > MOST_ROUTES:
+        raise RemoteProtocolError(f"more than {MOST_ROUTES} Routes", sip_status=513, rfc="3261 §21.5.11")
     token: bytes | None = None
     veil: bytes | None = None
     named = uri.param(TOKEN_PARAM)
@@ -280,13 +281,18 @@ def turn_into_500(response: Message) -> None:
     A 503 would say that we serve nobody, and its Retry-After would close us to all the sender's calls (§21.5.4). What
     else the target said (Reason, Warning, its To tag) goes on.
     """
-    response.start_line, response.status, response.reason = b"SIP/2.0 500 Server Internal Error", 500, b""
     response.set_headers([line for line in response.headers if line.kind != grammar.RETRY_AFTER])
+    response.start_line, response.status, response.reason = b"SIP/2.0 500 Server Internal Error", 500, b""
 
 
 def forwarded_response(message: Message) -> bytes:
     """The response as it goes on upstream: without its top Via value, all else as it came (§16.7 step 3)."""
     top = message.first[grammar.VIA]
+    if top == 0 and message.received:
+        via = message.headers[0].raw
+        if _COMMA not in via:
+            # Behind the line to be taken out, all is as it came.
+            return message.start_line + message.received[len(message.start_line) + 2 + len(via) :]
     out = [message.start_line]
     for index, line in enumerate(message.headers):
         if index != top:

@@ -101,6 +101,7 @@ class Message:
         "max_forwards",
         "method",
         "reason",
+        "received",
         "size",
         "start_line",
         "status",
@@ -119,6 +120,8 @@ class Message:
         self.uri = b""
         self.status = 0
         self.reason = b""
+        self.received = b""
+        """The whole message as it came, if it is a response and none of its lines was changed since."""
         self.via: Via | None = None
         self.call_id = b""
         self.cseq = 0
@@ -164,8 +167,11 @@ class Message:
             return []
         return [line.value for line in self.headers if line.kind == kind]
 
-    def list_values(self, kind: int) -> list[bytes]:
-        """Each value of this kind, whether a line holds one or several; not to be changed."""
+    def list_values(self, kind: int, most: int = 1 << 16) -> list[bytes]:
+        """Each value of this kind, whether a line holds one or several; not to be changed.
+
+        Of more than `most` there may be any that are more: lines behind them are not read.
+        """
         index = self.first[kind]
         if index < 0:
             return []
@@ -173,6 +179,8 @@ class Message:
         values = headers[index].list_values
         is_own = False
         for place in range(index + 1, len(headers)):
+            if len(values) > most:
+                break
             line = headers[place]
             if line.kind == kind:
                 if not is_own:
@@ -190,10 +198,12 @@ class Message:
         """Put a line behind the others."""
         if self.first[kind] < 0:
             self.first[kind] = len(self.headers)
+        self.received = b""
         self.headers.append(HeaderLine(kind, raw))
 
     def replace_line(self, index: int, raw: bytes) -> None:
         """Put a line of the same kind in place of the one that stands there."""
+        self.received = b""
         self.headers[index] = HeaderLine(self.headers[index].kind, raw)
 
     def remove_lines(self, indexes: Collection[int]) -> None:
@@ -209,6 +219,7 @@ class Message:
                 first[kind] = index
         self.headers = headers
         self.first = first
+        self.received = b""
 
     def __repr__(self) -> str:
         return f"<Message {self.start_line[:60]!r} {len(self.headers)} headers, body {len(self.body)}>"

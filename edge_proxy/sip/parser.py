@@ -100,6 +100,8 @@ def _read_usual(data: bytes, limits: Limits) -> Message | None:
     if not _read_usual_start_line(message) or not _sort_usual_lines(message, lines):
         return None
     message.body = body
+    if message.status:
+        message.received = data
     return message
 
 
@@ -394,3 +396,4 @@ def _cut_body(message: Message, length: int) -> None:
         raise RemoteProtocolError("Content-Length is more than the datagram holds", rfc="3261 §18.3")
     if length < held:
         message.body = message.body[:length]
+        message.received = b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.errors import RemoteProtocolError
@@ -15,19 +16,22 @@ from edge_proxy.routing.forward import (
     forwarded_response,
     preprocess_routes,
     retarget,
+    turn_into_500,
     via_line,
 )
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
-from edge_proxy.sip.parser import parse_message
+from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import parse_uri
+from tests.kit.hostile_bytes import CALL, mutated
 from tests.kit.messages import answer, request, values
 
 CUSTOMERS = Listener(0, Side.CUSTOMERS, Transport.UDP, Address("192.0.2.1", 5060))
 CARRIERS = Listener(1, Side.CARRIERS, Transport.TCP, Address("2001:db8::2", 5070))
 OWN = OwnUris([CUSTOMERS, CARRIERS])
+ANSWERS = [answer(CALL[0], status, "Server: b", "Contact: <sip:b@far>") for status in (183, 200)]
 
 
 def parsed(data: bytes) -> Message:
@@ -162,6 +166,42 @@ def test_response_loses_our_via_and_nothing_else() -> None:
         passed = forwarded_response(parsed(response))
         assert values(passed, "Via") == ["SIP/2.0/UDP a;branch=1"]
         assert values(passed, "X-Odd") == [";;,,"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated(ANSWERS))
+def test_response_cut_from_what_came_is_the_one_joined_from_its_lines(data: bytes) -> None:
+    try:
+        response = parsed(data)
+    except MalformedMessageError:
+        return
+    if response.first[grammar.VIA] < 0:
+        return
+    passed = forwarded_response(response)
+    response.received = b""
+    assert forwarded_response(response) == passed
+
+
+def test_response_that_was_changed_leaves_as_it_was_changed() -> None:
+    """Whatever changes a line or the body, what came is no longer what leaves."""
+    data = answer(request("INVITE", "sip:b@far"), 503, "Retry-After: 3", "Contact: <sip:b@far>")
+    joined = b"\r\n".join(line for line in data.split(b"\r\n") if not line.startswith(b"Via:"))
+    assert forwarded_response(parsed(data)) == joined
+    response = parsed(data)
+    response.add_line(grammar.OTHER, b"X: y")
+    assert b"\r\nX: y\r\n" in forwarded_response(response)
+    response = parsed(data)
+    response.replace_line(response.first[grammar.CONTACT], b"Contact: <sip:c@far>")
+    assert forwarded_response(response) == joined.replace(b"sip:b@far>\r\nContent", b"sip:c@far>\r\nContent")
+    response = parsed(data)
+    response.remove_lines([response.first[grammar.CONTACT]])
+    assert b"Contact" not in forwarded_response(response)
+    response = parsed(data)
+    turn_into_500(response)
+    passed = forwarded_response(response)
+    assert passed.startswith(b"SIP/2.0 500 ")
+    assert b"Retry-After" not in passed
+    assert forwarded_response(parsed(data + b"behind Content-Length")) == joined
 
 
 @pytest.mark.parametrize(
