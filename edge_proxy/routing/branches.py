@@ -19,6 +19,15 @@ _DIGEST_BYTES: Final = 12
 _HALF_KEY_BYTES: Final = 16
 
 
+def keyed_digest(secret: bytes, purpose: bytes, size: int) -> blake2b:
+    """A digest of this many bytes that nobody without the node's secret can compute, to be copied for each request.
+
+    Its key, one for each purpose, stands where salt and personalisation do: a block less to digest than with `key=`.
+    """
+    key = blake2b(purpose, key=secret, digest_size=2 * _HALF_KEY_BYTES).digest()
+    return blake2b(digest_size=size, salt=key[:_HALF_KEY_BYTES], person=key[_HALF_KEY_BYTES:])
+
+
 @final
 class Branches:
     """Makes branches with the node's secret."""
@@ -26,9 +35,7 @@ class Branches:
     __slots__ = ("_keyed",)
 
     def __init__(self, secret: bytes) -> None:
-        # A key of its own, as salt and personalisation: a block less to digest for each request than with `key=`.
-        key = blake2b(b"branches", key=secret, digest_size=2 * _HALF_KEY_BYTES).digest()
-        self._keyed = blake2b(digest_size=_DIGEST_BYTES, salt=key[:_HALF_KEY_BYTES], person=key[_HALF_KEY_BYTES:])
+        self._keyed = keyed_digest(secret, b"branches", _DIGEST_BYTES)
 
     def of(self, request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
         """Of this attempt to forward a request with this key: its server transaction's, or `keys.server_key` when it
