@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from edge_proxy.addr import Asn, Side, Transport, Wall
 from edge_proxy.compile_asn import load_asn_table
@@ -90,6 +90,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
     national_lengths()  # read now, not with the first call
     if any(settings.policy.rules.get(reason, "off") != "off" for reason in ABOUT_RANGES):
         ranges_in_use()
+    alike: dict[Any, Any] = {}
     customers = tuple(
         Customer(
             ordinal=ordinal,
@@ -97,10 +98,10 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             plan=dial_plan(customer.country),
             emergency=emergency_plan(customer.country),
             mode=Mode(customer.mode),
-            limits=customer.limits.compiled,
-            access=_access(customer),
-            identity=customer.identity,
-            ip_origin=_ip_origin_terms(customer),
+            limits=_once(customer.limits.compiled, alike),
+            access=_once(_access(customer), alike),
+            identity=_once(customer.identity, alike),
+            ip_origin=_once(_ip_origin_terms(customer), alike),
         )
         for ordinal, customer in enumerate(settings.customers)
     )
@@ -182,6 +183,14 @@ def inventory_url(settings: Settings) -> str:
 def transports_of(listener: ListenerSettings) -> list[Transport]:
     """What a listener offers, TLS included."""
     return [*listener.transports, *([Transport.TLS] if listener.tls is not None else [])]
+
+
+_T = TypeVar("_T")
+
+
+def _once(value: _T, alike: dict[_T, _T]) -> _T:
+    """The first of equal values: what is said of many customers alike is one object, and at hand for each of them."""
+    return alike.setdefault(value, value)
 
 
 def _access(customer: CustomerSettings) -> Access:

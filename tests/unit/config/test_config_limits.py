@@ -35,6 +35,19 @@ def test_limits_reach_the_snapshot() -> None:
     assert compile_snapshot(parse_settings(with_limits("{}"), "test.yaml")).rulebook.per_asn is NO_ASN_LIMITS
 
 
+def test_what_is_said_of_customers_alike_is_one_object() -> None:
+    """And what is not alike is each its own."""
+    customer = "  - {{id: c{0}, sources: [192.0.2.{0}], country: US, limits: {{calls_per_second: {1}}}}}\n"
+    more = "".join(customer.format(place, 5 if place < 103 else 6) for place in range(100, 104))
+    text = with_limits("{}").decode().replace("customers:\n", f"customers:\n{more}", 1)
+    customers = compile_snapshot(parse_settings(text.encode(), "test.yaml")).customers
+    first, *others = [one for one in customers if one.id in {"c100", "c101", "c102", "c103"}]
+    for name in ("limits", "access", "identity", "ip_origin"):
+        assert all(getattr(one, name) is getattr(first, name) for one in others[:2])
+    assert others[2].limits == CallLimits(calls_per_second=6)
+    assert others[2].access is first.access
+
+
 @pytest.mark.parametrize(
     ("limits", "key", "text"),
     [
