@@ -134,6 +134,7 @@ class Worker:
         )
         self._stopping = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_again = False
 
     # What the metrics collector reads (telemetry.metrics.ScrapeSource).
 
@@ -376,8 +377,15 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
 
     def _start_reload(self) -> None:
+        """One at a time: what comes meanwhile, also while the old data is let go of, is done after it."""
+        self._reload_again = True
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+            self._reloading = asyncio.get_running_loop().create_task(self._reload_as_asked())
+
+    async def _reload_as_asked(self) -> None:
+        while self._reload_again:
+            self._reload_again = False
+            await self._reload()
 
     async def _reload(self) -> None:
         """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
