@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import scale
+from tests.bench.standstill import Stillness, stood_still_s, watched_cores
 from tests.bench.watched import Gap, read_gaps
 from tests.kit.proxy_process import (
     ACME_HOST,
@@ -131,13 +132,14 @@ def reload(
             _run(proxy, "import", csv)
             proxy.reload_file(timeout_s=_PATIENCE_S)
             _run(proxy, "add", NEW_NUMBER, "--customer", "acme")
-            if is_real_time:
-                RealTime(proxy).start()
-            spans = _under_load(proxy, directory, size, rate)
+            with watched_cores(directory, os.sched_getaffinity(0) if is_real_time else ()) as stillness:
+                if is_real_time:
+                    RealTime(proxy).start()
+                spans = _under_load(proxy, directory, size, rate)
             proxy.flushed()
             for number in range(workers):
                 _check(*_journal(read_evidence(directory / "data", number)))
-            gaps = {number: read_gaps(path) for number, path in _watched(watch, workers)}
+            gaps = {number: _blamed(read_gaps(path), stillness) for number, path in _watched(watch, workers)}
     table = Table(title=f"Reload of {size.numbers:,} numbers and {size.prefixes:,} prefixes at {rate} calls/s")
     for column in ("", "took, s", "OPTIONS", "median, ms", "p99, ms", "longest, ms"):
         table.add_column(column, justify="right")
@@ -162,19 +164,31 @@ def _watched(path: Path, workers: int) -> list[tuple[int, Path]]:
     return [(number, path.with_name(f"{path.name}.{number}") if number else path) for number in range(workers)]
 
 
+def _blamed(gaps: list[Gap], stillness: Stillness) -> list[Gap]:
+    """With what of each the machine is to blame for."""
+    return [
+        gap._replace(still_ms=1000 * stood_still_s(stillness, gap.cores, gap.at - gap.wall_ms / 1000, gap.at))
+        for gap in gaps
+    ]
+
+
 def _tell_gaps(spans: dict[str, Span], gaps: dict[int, list[Gap]], figures: dict[str, object]) -> None:
     """How long each worker's loop stood still, and why: see watched.py."""
     table = Table(title="The longest between two turns of a loop, ms")
-    for column in ("", "worker", "as the clock says", "own CPU time", "waited for the machine", "without the machine"):
+    for column in (
+        *("", "worker", "as the clock says", "own CPU time", "waited for the machine", "which stood still"),
+        "without the machine",
+    ):
         table.add_column(column, justify="right")
     for what, span in spans.items():
         for number, all_gaps in gaps.items():
             found = [gap for gap in all_gaps if span.begin <= gap.at < span.end]
-            rows = [(gap.wall_ms, gap.cpu_ms, gap.queued_ms, gap.own_ms) for gap in found] or [(0.0,) * 4]
+            rows = [(gap.wall_ms, gap.cpu_ms, gap.queued_ms, gap.still_ms, gap.own_ms) for gap in found]
+            rows = rows or [(0.0,) * 5]
             columns = [max(column) for column in zip(*rows, strict=True)]
             table.add_row(what, str(number), *(f"{value:.2f}" for value in columns))
             figures[f"reload, {what}, gaps of worker {number}"] = dict(
-                zip(("wall_ms", "cpu_ms", "queued_ms", "own_ms"), columns, strict=True)
+                zip(("wall_ms", "cpu_ms", "queued_ms", "still_ms", "own_ms"), columns, strict=True)
             )
     console.print(table)
     for what, span in spans.items():

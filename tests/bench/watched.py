@@ -9,6 +9,7 @@ disk. FILE gets a line a gap; further workers write FILE.1, FILE.2 ...
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
 import gc
 import json
@@ -62,16 +63,24 @@ class Gap(NamedTuple):
     """It could have gone on, and the machine had no core for it."""
     steps: Sequence[str]
     """Of what is timed, what took long, in CPU time."""
+    cores: Sequence[int]
+    """Where this thread was at the begin and at the end."""
+    still_ms: float = 0.0
+    """Those stood still, as far as somebody watched them (standstill.py)."""
 
     @property
     def own_ms(self) -> float:
-        """What the proxy is to blame for: work, and waiting for another of its threads."""
-        return self.wall_ms - self.queued_ms
+        """What the proxy is to blame for: work, and waiting for another of its threads. Who stands in the queue of a
+        core that stands still does both at once: the longer of the two counts."""
+        return self.wall_ms - max(self.queued_ms, self.still_ms)
 
 
 def read_gaps(path: Path) -> list[Gap]:
     """What was written down. The clock is `time.monotonic` of this machine."""
     return [Gap(*json.loads(line)) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+_core_now: Final[Callable[[], int]] = ctypes.CDLL(None).sched_getcpu
 
 
 class _Watch:
@@ -137,6 +146,7 @@ class _Watch:
     def _mark(self) -> None:
         self._steps.clear()
         self._wall, self._cpu, self._queued = time.monotonic(), time.thread_time(), self._queued_ns()
+        self._core = _core_now()
         signal.setitimer(signal.ITIMER_REAL, _OVERDUE_S)
 
     def _tick(self) -> None:
@@ -144,7 +154,7 @@ class _Watch:
         if wall > _TOLD_S:
             queued = (self._queued_ns() - self._queued) / 1e9
             ms = [round(one * 1000, 3) for one in (wall, cpu, queued)]
-            self._file.write(json.dumps([time.monotonic(), *ms, self._steps]) + "\n")
+            self._file.write(json.dumps([time.monotonic(), *ms, self._steps, [self._core, _core_now()]]) + "\n")
             self._file.flush()
         self._mark()
         self._again()
