@@ -1,8 +1,9 @@
 """The compiled parts; everything else about the package is in pyproject.toml.
 
-The batched UDP module is built along with every install; where there is no compiler, the install goes on without it.
-`setup.py build_engine` compiles the call path (see edge_proxy/engine.py), which needs mypy and takes minutes; a wheel
-holds it when EDGE_PROXY_BUILD_ENGINE=1 is set, or says why it could not be built and is the pure one.
+The two modules in C (batched UDP, small objects in slabs) are built along with every install; where there is no
+compiler, the install goes on without them. `setup.py build_engine` compiles the call path (see edge_proxy/engine.py),
+which needs mypy and takes minutes; a wheel holds it when EDGE_PROXY_BUILD_ENGINE=1 is set, or says why it could not be
+built and is the pure one.
 """
 
 import importlib.util
@@ -115,10 +116,11 @@ setup(
     cmdclass={"build_engine": BuildEngine, "build_py": BuildPy},
     ext_modules=[
         Extension(
-            "edge_proxy.transport._batch",
-            ["edge_proxy/transport/_batch.c"],
+            f"edge_proxy.transport.{name}",
+            [f"edge_proxy/transport/{name}.c"],
             extra_compile_args=["-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wno-cast-function-type"],
             optional=True,
         )
+        for name in ("_batch", "_slabs")
     ],
 )

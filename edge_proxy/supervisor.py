@@ -42,6 +42,7 @@ from edge_proxy.reloading import without_customers
 from edge_proxy.telemetry.http import TelemetryServer, open_telemetry_socket
 from edge_proxy.telemetry.logs import set_up_logs
 from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_reader
+from edge_proxy.transport.memory import give_back
 from edge_proxy.transport.mesh import open_pair
 from edge_proxy.transport.reuseport import open_group, steer
 from edge_proxy.transport.shared_limits import LimitTables
@@ -138,6 +139,7 @@ class Supervisor:
         load_secret(self._settings)
         self._open()
         gc.collect()
+        _give_back_slabs()
         gc.freeze()  # what exists now is shared with the workers: a collection would copy its pages
         self._take_signals()
         try:
@@ -483,6 +485,7 @@ class Supervisor:
         self._board.count_reload(is_good=is_good)
         if is_good:
             self._log.info("all workers reloaded", snapshot=self._snapshot.version)
+        _give_back_slabs()  # of what was read, or of the data before
         if self._reload_again:
             self._reload_again = False
             self._reload()
@@ -509,6 +512,11 @@ class Supervisor:
         for child in self._children:
             child.pid = 0
         self._front = 0
+
+
+def _give_back_slabs() -> None:
+    while give_back():
+        pass
 
 
 def _say(pipe: int, line: bytes) -> None:

@@ -35,6 +35,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 @app.command()
 def run(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     """Serve. SIGHUP reloads the configuration, SIGTERM stops after what is under way."""
+    from edge_proxy.transport.memory import take_over
+
+    take_over()  # first: what a start needs only for itself lies in slabs too
     from edge_proxy import supervisor
 
     supervisor.run(config)

@@ -1,9 +1,10 @@
 """How much is under way in, memory back to the system out: once a burst of calls is over, and off the calls' path.
 
 What a burst needed is free again when its transactions and calls are over, but the allocators keep it: CPython in its
-lists of free objects, the C library in its heap. Both let go of it when asked. They are asked twice: when nearly all of
-the burst is over, and when the rest of it is too. What that rest held lies scattered over all that the burst needed,
-and goes to the lists of free objects, where one small tuple keeps a mebibyte of CPython's.
+lists of free objects and in mebibytes of which something is still in use, the C library in its heap. `take_over` has
+small objects lie in slabs of 16 KiB instead (`_slabs.c`); the rest is asked for. They are asked twice: when nearly all
+of the burst is over, and when the rest of it is too. What that rest held lies scattered over all that the burst needed,
+and goes to the lists of free objects.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 from collections.abc import Callable, Sequence
 from typing import Final
+
+try:
+    from edge_proxy.transport import _slabs
+except ImportError:
+    HAS_SLABS = False
+else:
+    HAS_SLABS = True
 
 _BURST: Final = 1000
 """What is no more than this is not worth the work."""
@@ -21,13 +30,28 @@ _CALM_SHARE: Final = 20
 _LAST_LOOKS: Final = 12
 """The rest of a burst is over when nothing is under way, or this many looks later: at one every five seconds, longer
 than a transaction lives."""
+_SLABS_AT_ONCE: Final = 256
+"""4 MiB: the system takes them back in half a millisecond."""
+
+
+def take_over() -> bool:
+    """Let small objects lie in slabs from now on, in this process and its forks; False where that cannot be.
+
+    Who chose an allocator by PYTHONMALLOC keeps it.
+    """
+    return HAS_SLABS and not os.environ.get("PYTHONMALLOC") and _slabs.take_over()
+
+
+def give_back() -> bool:
+    """Give back the pages of some empty slabs; False when all have been looked at. All else stands still for it."""
+    return HAS_SLABS and _slabs.give_back(_SLABS_AT_ONCE)
 
 
 class MemoryRelief:
     """Knows from what it is told every few seconds whether a burst is over.
 
     `caches` are emptied with the rest: what they hold is scattered among what the burst left, and one small object
-    keeps a mebibyte.
+    keeps a slab, or a mebibyte.
     """
 
     __slots__ = ("_busiest", "_caches", "_looks_left", "_trim")
