@@ -4,8 +4,9 @@ The header names the columns: `customer`, and either `number`, or `first` and `l
 `valid_to`, `right`, `reference`, `ported_out_at` and `grace_days` may follow, in any order. The delimiter is a comma, a
 semicolon or a tab. A row that is wrong is told with its line, and the rest is read on, so that one run shows all.
 
-Memory is bounded by rows that do not join (24 bytes each): single numbers that follow one another on consecutive lines
-become one range. Nothing is compared with what is stored: overlay.py does.
+Memory is bounded by rows that do not join (24 bytes each and 12 more while they are sorted, 40 million at most): single
+numbers that follow one another on consecutive lines become one range. Nothing is compared with what is stored:
+overlay.py does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import hashlib
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,6 +34,7 @@ FORMS: Final = (("number",), ("first", "last"), ("prefix",))
 """How a row names its numbers: one of these per file."""
 
 MAX_ROWS: Final = 40_000_000
+MAX_LINES: Final = 2**32 - 1
 MAX_RIGHTS: Final = 1_000_000
 MAX_LINE_BYTES: Final = 65_536
 MAX_TOLD: Final = 200
@@ -39,6 +42,10 @@ MAX_TOLD: Final = 200
 MAX_PROBLEMS: Final = 100_000
 """More than these, and it is not a file of numbers: reading gigabytes of something else on would take an hour."""
 
+_SORTED_AT_ONCE: Final = 250_000
+_SAMPLES: Final = 64
+"""Rows of each stretch that tell where to part all rows."""
+_COLUMNS: Final = ("firsts", "lasts", "holdings", "lines")
 _STRETCH: Final = 4096
 """Lines that are read at a stretch: as many as fit into a processor's cache with all that is made of them."""
 _NANP_DIGITS: Final = 11
@@ -105,7 +112,7 @@ class Rows:
     firsts: array[int] = field(default_factory=lambda: array("Q"))
     lasts: array[int] = field(default_factory=lambda: array("Q"))
     holdings: array[int] = field(default_factory=lambda: array("I"))
-    lines: array[int] = field(default_factory=lambda: array("Q"))
+    lines: array[int] = field(default_factory=lambda: array("I"))
     count: int = 0
     """Rows read, joined or not."""
     is_sorted: bool = True
@@ -127,20 +134,58 @@ class Rows:
         return zip(self.firsts, self.lasts, self.holdings, self.lines, strict=True)
 
     def sort(self) -> None:
-        """By the first number; rows that begin alike keep their order."""
+        """By the first number; rows that begin alike keep their order.
+
+        First within stretches, then, column by column, what of each stretch lies between two bounds: with all rows at
+        once there would be some objects for each of them, and three times the memory.
+        """
         if self.is_sorted:
             return
-        # As floats, which hold 15 digits exactly: they are compared twice as fast as integers of more than 30 bits.
-        order = sorted(range(len(self.firsts)), key=list(map(float, self.firsts)).__getitem__)
-        for name in ("firsts", "lasts", "holdings", "lines"):
-            column: array[int] = getattr(self, name)
-            setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
+        bounds = self._bounds()
+        parts: list[list[int]] = []
+        for begin in range(0, len(self.firsts), _SORTED_AT_ONCE):
+            end = begin + _SORTED_AT_ONCE
+            order = _order(self.firsts[begin:end])
+            for name in _COLUMNS:
+                column: array[int] = getattr(self, name)
+                column[begin:end] = _in_order(column[begin:end], order)
+            end = min(end, len(self.firsts))
+            parts.append([begin, *(bisect_left(self.firsts, bound, begin, end) for bound in bounds), end])
+        orders: list[array[int]] = []
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            whole = array(column.typecode)
+            for place in range(len(bounds) + 1):
+                between = array(column.typecode)
+                for part in parts:
+                    between.extend(column[part[place] : part[place + 1]])
+                if name == _COLUMNS[0]:
+                    orders.append(_order(between))
+                whole.extend(_in_order(between, orders[place]))
+            setattr(self, name, whole)
+            del column
         self.is_sorted = True
+
+    def _bounds(self) -> list[int]:
+        """Numbers that part the rows into heaps of about equal size, found by some of the rows."""
+        count = len(self.firsts) // _SORTED_AT_ONCE
+        some = sorted(self.firsts[:: max(len(self.firsts) // (_SAMPLES * (count + 1)), 1)])
+        return sorted({some[len(some) * place // (count + 1)] for place in range(1, count + 1)})
 
     @property
     def overlaps(self) -> bool:
         """Some number is in two rows. Only sorted rows can tell."""
         return not all(map(lt, self.lasts, islice(self.firsts, 1, None)))
+
+
+def _order(firsts: array[int]) -> array[int]:
+    """The places of these numbers from the lowest up; of equal ones, the first comes first."""
+    # As floats, which hold 15 digits exactly: they are compared twice as fast as integers of more than 30 bits.
+    return array("I", sorted(range(len(firsts)), key=list(map(float, firsts)).__getitem__))
+
+
+def _in_order(column: array[int], order: array[int]) -> array[int]:
+    return array(column.typecode, map(column.__getitem__, order))
 
 
 def read_rows(
@@ -242,6 +287,8 @@ class _RowReader:
 
     def read(self, lines: list[str], line: int, rows: Rows) -> None:
         """Read lines, of which the first is number `line`. Raises ValueError when the file is too much."""
+        if line + len(lines) > MAX_LINES:
+            raise ValueError(f"more than {MAX_LINES} lines; split the file")
         for begin in range(0, len(lines), _STRETCH):
             stretch = lines[begin : begin + _STRETCH]
             if self._is_single and self._read_plain(stretch, line + begin, rows):

@@ -185,6 +185,42 @@ def test_file_that_is_too_large_is_told_where_it_is(monkeypatch: pytest.MonkeyPa
     assert problems_of("number,customer\n" + run) == []
 
 
+@given(st.lists(st.integers(10**6, 10**15 - 1), min_size=1, max_size=60), st.integers(1, 70))
+def test_rows_are_sorted_stretch_by_stretch(firsts: list[int], at_once: int) -> None:
+    """As all at once: what belongs to a row stays with it, and rows that begin alike keep their order."""
+    rows = Rows()
+    written = [(first, first + place % 3, place % 5, 2 + place) for place, first in enumerate([*firsts, *firsts[:7]])]
+    for row in written:
+        rows.append(*row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "_SORTED_AT_ONCE", at_once)
+        rows.sort()
+    assert list(rows) == sorted(written, key=lambda row: row[0])
+    assert rows.is_sorted
+
+
+def test_sorting_takes_little_more_memory_than_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not some objects for each."""
+    monkeypatch.setattr(rows_module, "_SORTED_AT_ONCE", 10_000)
+    rows, chance, count = Rows(), random.Random(1), 300_000
+    for line in range(count):
+        first = chance.randrange(10**10, 10**11)
+        rows.append(first, first, line % 1000, line)
+    tracemalloc.start()
+    rows.sort()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * count
+
+
+def test_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of empty lines has no rows, and ends as well."""
+    monkeypatch.setattr(rows_module, "MAX_LINES", 1_000)
+    assert problems_of("number,customer\n" + "\n" * 900) == []
+    ((_, text),) = problems_of("number,customer\n" + "\n" * 1_000)
+    assert "split the file" in text
+
+
 def test_memory_does_not_grow_with_a_file_of_runs() -> None:
     """Gigabytes are read chunk by chunk: of numbers that follow one another, only the ends of their runs are kept."""
 
