@@ -159,7 +159,8 @@ def _called_number(judgement: Judgement, customer: Customer) -> E164 | None:
     """Who is called, by the customer's dial plan where that was not worked out for the verdict."""
     dialled = judgement.facts.dialled
     if dialled is not None:
-        return dialled.number
+        others = judgement.facts.may_reach
+        return others[0] if dialled.number is None and others else dialled.number
     return judgement.called or read_number(judgement.facts.request_uri.user, customer.plan).number
 
 

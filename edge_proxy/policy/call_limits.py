@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -106,10 +107,18 @@ class CallLimits:
         own = (self.concurrent_calls, self.calls_per_second, self.messages_per_second)
         object.__setattr__(self, "is_limited", has_details or any(one is not None for one in own))
 
-    def destination_of(self, called: int) -> DestinationLimits | None:
-        """The limits of the longest prefix that this number begins with."""
-        digits = str(called)
-        return next((one for one in self.destinations if digits.startswith(one.digits)), None)
+    def destinations_of(self, called: int | None, others: Sequence[int] = ()) -> list[DestinationLimits]:
+        """The limits of the longest prefix that the number begins with, and of that of each other, each once."""
+        found: list[DestinationLimits] = []
+        if self.destinations:
+            for number in others if called is None else (called, *others):
+                digits = str(number)
+                for one in self.destinations:
+                    if digits.startswith(one.digits):
+                        if one not in found:
+                            found.append(one)
+                        break
+        return found
 
 
 NO_LIMITS: Final = CallLimits()

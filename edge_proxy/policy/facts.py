@@ -25,6 +25,7 @@ from edge_proxy.policy.claims import (
 )
 from edge_proxy.policy.parties import Source
 from edge_proxy.policy.passports import NO_PASSPORTS, read_passports
+from edge_proxy.policy.reach import NOWHERE_ELSE, may_reach
 from edge_proxy.policy.traces import Traces, read_description, read_headers
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
@@ -49,6 +50,8 @@ class CallFacts:
     request_uri_text: str
     dialled: Reading | None
     """The called number by the caller's plan (calls from a customer only)."""
+    may_reach: tuple[E164, ...]
+    """Other numbers that whoever dials it may come to (reach.py); nearly always none."""
     from_claim: Claim
     asserted: tuple[Claim, ...]
     preferred: tuple[Claim, ...]
@@ -90,6 +93,7 @@ class CallFacts:
         self.request_uri = request_uri
         self.request_uri_text = request_uri_text
         self.dialled = None
+        self.may_reach = NOWHERE_ELSE
         self.from_claim = from_claim
         self.asserted = ()
         self.preferred = ()
@@ -143,7 +147,9 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         message.body,
     )
     if source.origin.customer is not None:
-        facts.dialled = read_user(request_uri, plan)
+        dialled = facts.dialled = read_user(request_uri, plan)
+        if dialled.number is None or request_uri.user_params:
+            facts.may_reach = may_reach(request_uri, dialled, plan)
     else:
         facts.is_callback = is_callback(message)
     if first[grammar.P_ASSERTED_IDENTITY] >= 0:

@@ -39,8 +39,6 @@ from edge_proxy.policy.verdict import Reason
 RETRY_CONCURRENT_S: Final = 5
 """When a call that is up may have ended: nobody knows, so a guess."""
 
-NO_DESTINATION: Final = DestinationLimits("")
-
 _CUSTOMERS: Final = Side.CUSTOMERS
 _MESSAGE_RATE: Final = Reason.MESSAGE_RATE
 _CALLS_PER_SECOND: Final = Reason.CALLS_PER_SECOND
@@ -222,9 +220,8 @@ class CallLimiter:
         caller = calling_number(facts)
         per_number = NO_SHARE if caller is None else limits.per_number
         in_asn = NO_SHARE if origin.asn == UNKNOWN_ASN else per_asn.share
-        to = NO_DESTINATION if called is None else limits.destination_of(called) or NO_DESTINATION
+        places = [(_to(customer, to), to) for to in limits.destinations_of(called, facts.may_reach)]
         number_key, asn_key = ("number", customer.id, caller or 0), ("asn", "", int(origin.asn))
-        to_key = ("destination", customer.id, int(to.digits or 0))
         sequential = self._sequence(number_key, called, limits, now)  # in any case: it must not miss an attempt
         excess = (
             excess
@@ -232,15 +229,21 @@ class CallLimiter:
             or self._count(number_key, per_number.concurrent_calls, _NUMBER_CONCURRENT)
             or self._rate(asn_key, in_asn.calls_per_second, _ASN_RATE, now)
             or self._count(asn_key, in_asn.concurrent_calls, _ASN_CONCURRENT)
-            or self._rate(to_key, to.calls_per_second, _DESTINATION_RATE, now)
-            or self._count(to_key, to.concurrent_calls, _DESTINATION_CONCURRENT)
-            or self._hour(to_key, to.calls_per_hour, now)
-            or sequential
-            or self._short(customer.id, limits, now)
-            or self._burst(facts, limits, per_asn, now)
         )
-        pairs = ((number_key, per_number), (asn_key, in_asn), (to_key, to))
-        return Admission(excess, tuple(key for key, share in pairs if share.concurrent_calls is not None))
+        for to_key, to in places:
+            excess = (
+                excess
+                or self._rate(to_key, to.calls_per_second, _DESTINATION_RATE, now)
+                or self._count(to_key, to.concurrent_calls, _DESTINATION_CONCURRENT)
+                or self._hour(to_key, to.calls_per_hour, now)
+            )
+        excess = (
+            excess or sequential or self._short(customer.id, limits, now) or self._burst(facts, limits, per_asn, now)
+        )
+        pairs = ((number_key, per_number), (asn_key, in_asn))
+        holds = [key for key, share in pairs if share.concurrent_calls is not None]
+        holds += [key for key, to in places if to.concurrent_calls is not None]
+        return Admission(excess, tuple(holds))
 
     def _count_customer(self, customer: str, limits: CallLimits, active: int) -> Excess | None:
         most = limits.concurrent_calls
@@ -323,6 +326,10 @@ def calling_number(facts: CallFacts) -> E164 | None:
     claims = (facts.from_claim, *facts.asserted)
     found = next((claim.number for claim in claims if claim.number is not None and not claim.is_anonymous), None)
     return facts.hinted if found is None else found
+
+
+def _to(customer: Customer, to: DestinationLimits) -> Key:
+    return "destination", customer.id, int(to.digits)
 
 
 def _of(key: Key) -> str:

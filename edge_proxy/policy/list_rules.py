@@ -34,7 +34,7 @@ def caller_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
 
 
 def called_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
-    """The called number is on no list of numbers that are not to be called."""
+    """The called number, and what it may lead to beside that, is on no list of numbers that are not to be called."""
     facts = case.facts
     scope = book.lists.called(facts.source.origin.side)
     if not scope.denying:
@@ -44,7 +44,13 @@ def called_is_not_listed(case: Weighed, book: Rulebook) -> Finding | None:
     else:
         number = book.owner_of_user(facts.request_uri.user)[1]
     against = None if number is None else scope.against(number)
-    return None if number is None or against is None else _listed("the called number", number, against)
+    if number is not None and against is not None:
+        return _listed("the called number", number, against)
+    for other in facts.may_reach:
+        against = scope.against(other)
+        if against is not None:
+            return _listed(f"{facts.request_uri.user[:64]} may lead to", other, against)
+    return None
 
 
 def caller_is_possible(case: Weighed, book: Rulebook) -> Finding | None:

@@ -234,6 +234,20 @@ def _lists() -> Iterator[CorpusCall]:
         yield CorpusCall(f"calls-{number}", US.host, _CALLER, reason, reason == "identity_owned", request_uri=uri)
     dialled = "sip:0118821312345@edge.example"
     yield CorpusCall("calls-denied-as-dialled", US.host, _CALLER, "number_denied", False, request_uri=dialled)
+    for name, user in (
+        ("zeros", "+0088213123456"), ("plus-inside", "011+88213123456"), ("no-plus", "88213123456"),
+        ("other-prefix", "0088213123456"), ("overdialled", "+882131234567890123"), ("hash", "+88213123456%23"),
+        ("pause", "+88213123456,,1"), ("star-code", "*6701188213123456"), ("context", "13123456;phone-context=+882"),
+        ("context-third", "0088213123456;phone-context=+49"), ("routing", "+12025550123;npdi;rn=+88213123456"),
+    ):  # fmt: skip
+        uri = f"sip:{user}@edge.example"
+        yield CorpusCall(f"calls-denied-{name}", US.host, _CALLER, "number_denied", False, request_uri=uri)
+    for name, user in (
+        ("routing", f"{OUTSIDE};npdi;rn=+12125550000"), ("local", "5550123"), ("extension", "201"),
+        ("star-code", "*98"), ("context", "2025550198;phone-context=+1"), ("delhi", "0119111230000001"),
+    ):  # fmt: skip
+        uri = f"sip:{user}@edge.example"
+        yield CorpusCall(f"calls-good-{name}", US.host, _CALLER, "identity_owned", True, request_uri=uri)
     uri = f"sip:{US.number}@edge.example"
     yield CorpusCall("calls-itself", US.host, _CALLER, "caller_is_called", False, request_uri=uri)
     for name, from_, reason in (
