@@ -71,10 +71,11 @@ class SequentialSettings(Section):
 
     numbers: int = Field(ge=2, le=1000, examples=["10"])
     within_s: float = Field(default=60, gt=0, le=3600)
+    of_customer: int | None = Field(default=None, ge=2, le=10_000, examples=["30"])
 
     @property
     def compiled(self) -> SequenceLimits:
-        return SequenceLimits(self.numbers, self.within_s)
+        return SequenceLimits(self.numbers, self.within_s, self.of_customer)
 
 
 class ShortCallsSettings(Section):

@@ -8,6 +8,7 @@ the entry that was touched longest ago goes.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from edge_proxy.addr import E164, Monotonic
@@ -16,6 +17,7 @@ from edge_proxy.policy.token_buckets import Key
 from edge_proxy.policy.verdict import Reason
 
 MOST_CALLERS: Final = 16_384
+MOST_CALLED: Final = 65_536
 MOST_SOURCES: Final = 1024
 HOUR_S: Final = 3600.0
 _SLOTS: Final = 60
@@ -53,10 +55,31 @@ def next_run(run: Run | None, called: E164, limits: SequenceLimits, now: Monoton
     return run
 
 
+def span_around(called: E164, other_end: Callable[[E164], E164 | None]) -> tuple[E164, E164]:
+    """The first and the last of the numbers without a gap that were called and that this one belongs to now.
+
+    `other_end` says of a number that was called where its span ends on the other side, as was true when it was called.
+    """
+    own = other_end(called)
+    if own is not None:
+        return min(own, called), max(own, called)
+    below, above = other_end(E164(called - 1)), other_end(E164(called + 1))
+    low = called if below is None else min(below, called)
+    high = called if above is None else max(above, called)
+    return low, high
+
+
 class Runs(Protocol):
     """Who keeps the runs of called numbers: this worker (`Sequences`), or several together."""
 
     def observe(self, caller: Key, called: E164, limits: SequenceLimits, now: Monotonic) -> Run: ...
+
+
+class Spans(Protocol):
+    """Who keeps which numbers without a gap were called by all of a customer's callers, in whatever order."""
+
+    def observe(self, customer: str, called: E164, within_s: float, now: Monotonic) -> int:
+        """How many the span of this attempt has; each was called within `within_s` of another one of it."""
 
 
 class HourCounts(Protocol):
@@ -136,6 +159,34 @@ class Sequences:
             del self._runs[next(iter(self._runs))]
         run = self._runs[caller] = next_run(before, called, limits, now)
         return run
+
+
+class CalledSpans:
+    """The spans of called numbers, by the customer: of each number that was called, the other end and the time."""
+
+    __slots__ = ("_kept", "_most")
+
+    def __init__(self, most: int = MOST_CALLED) -> None:
+        self._kept: dict[tuple[str, E164], tuple[E164, Monotonic]] = {}
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def observe(self, customer: str, called: E164, within_s: float, now: Monotonic) -> int:
+        """See `Spans`."""
+
+        def other_end(number: E164) -> E164 | None:
+            kept = self._kept.get((customer, number))
+            return None if kept is None or now - kept[1] > within_s else kept[0]
+
+        low, high = span_around(called, other_end)
+        for number, other in ((called, low), (low, high), (high, low)):
+            key = (customer, number)
+            if self._kept.pop(key, None) is None and len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = other, now
+        return high - low + 1
 
 
 def short_calls_excess(limits: ShortCallLimits, short: int, answered: int) -> str:

@@ -37,10 +37,12 @@ class DestinationLimits:
 
 @dataclass(frozen=True, slots=True)
 class SequenceLimits:
-    """At most `numbers` that follow one another are called from one number, each within `within_s` of the last."""
+    """At most `numbers` that follow one another are called from one number, each within `within_s` of the last; and at
+    most `of_customer` by all of the customer's callers, in whatever order (None: any)."""
 
     numbers: int
     within_s: float
+    of_customer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from edge_proxy.addr import E164, UNKNOWN_ASN, Monotonic, Side
 from edge_proxy.numbers.e164 import format_e164
 from edge_proxy.policy.behaviour import (
     Bursts,
+    CalledSpans,
     HourCounts,
     Hours,
     Runs,
     Sequences,
     ShortCalls,
     ShortCallWatch,
+    Spans,
     SpoofBursts,
 )
 from edge_proxy.policy.call_limits import (
@@ -81,6 +83,8 @@ class SharedLimits(Protocol):
     @property
     def runs(self) -> Runs: ...
     @property
+    def spans(self) -> Spans: ...
+    @property
     def bursts(self) -> Bursts: ...
     @property
     def missed(self) -> int:
@@ -115,6 +119,7 @@ class CallLimiter:
         "_hours",
         "_sequences",
         "_short_calls",
+        "_spans",
         "shared",
     )
 
@@ -124,6 +129,7 @@ class CallLimiter:
         self._held = held
         self._short_calls = short_calls
         self._sequences: Runs = Sequences()
+        self._spans: Spans = CalledSpans()
         self._bursts: Bursts = SpoofBursts()
         self._buckets: Buckets = TokenBuckets(most)
         self._hours: HourCounts = Hours()
@@ -139,6 +145,7 @@ class CallLimiter:
         self._buckets = shared.buckets
         self._hours = shared.hours
         self._sequences = shared.runs
+        self._spans = shared.spans
         self._bursts = shared.bursts
 
     @property
@@ -289,10 +296,14 @@ class CallLimiter:
         if most is None or called is None:
             return None
         run = self._sequences.observe(caller, called, most, now)
-        if run.numbers <= most.numbers:
+        together = 0 if most.of_customer is None else self._spans.observe(caller[1], called, most.within_s, now)
+        if run.numbers > most.numbers:
+            text = f"{run.numbers} numbers that follow one another were called {_of(caller)}"
+            return Excess(Reason.SEQUENTIAL_CALLS, text, max(1, math.ceil(run.at + most.within_s - now)))
+        if most.of_customer is None or together <= most.of_customer:
             return None
-        text = f"{run.numbers} numbers that follow one another were called {_of(caller)}"
-        return Excess(Reason.SEQUENTIAL_CALLS, text, max(1, math.ceil(run.at + most.within_s - now)))
+        text = f"{together} numbers that follow one another were called by all callers of {caller[1]}"
+        return Excess(Reason.SEQUENTIAL_CALLS, text, max(1, math.ceil(most.within_s)))
 
     def _short(self, customer: str, limits: CallLimits, now: Monotonic) -> Excess | None:
         most = limits.short_calls

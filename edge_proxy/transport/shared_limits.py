@@ -19,7 +19,7 @@ from typing import Final
 from edge_proxy.addr import E164, Monotonic
 from edge_proxy.pipeline.calls import CallBook
 from edge_proxy.pipeline.records import Attempt, Record
-from edge_proxy.policy.behaviour import HOUR_S, Run, next_run, short_calls_excess
+from edge_proxy.policy.behaviour import HOUR_S, Run, next_run, short_calls_excess, span_around
 from edge_proxy.policy.call_limits import SequenceLimits, ShortCallLimits, SpoofLimits
 from edge_proxy.policy.parties import Customer
 from edge_proxy.policy.token_buckets import Key
@@ -46,12 +46,14 @@ class LimitTables:
         customers: int = 16_384,
         rates: int = 131_072,
         runs: int = 16_384,
+        spans: int = 65_536,
         windows: int = 16_384,
         held: int = 65_536,
     ) -> None:
         self.lock = SharedLock()
         self.buckets = SharedBuckets(customers, rates)
         self.runs = SharedRuns(runs)
+        self.spans = SharedSpans(spans)
         self.windows = SharedWindows(windows)
         self.held = HeldCalls(workers, held)
 
@@ -66,6 +68,7 @@ class WorkerLimits:
     def __init__(self, tables: LimitTables, worker: int) -> None:
         self.buckets = tables.buckets
         self.runs = tables.runs
+        self.spans = tables.spans
         self.hours = SharedHours(tables.windows)
         self.bursts = SharedBursts(tables.windows)
         self._tables = tables
@@ -89,7 +92,8 @@ class WorkerLimits:
     @property
     def forgotten(self) -> int:
         tables = self._tables
-        return tables.buckets.forgotten + tables.runs.forgotten + tables.windows.forgotten + tables.held.refused
+        kept = tables.buckets.forgotten + tables.runs.forgotten + tables.spans.forgotten
+        return kept + tables.windows.forgotten + tables.held.refused
 
     def short_calls(self, customer: str, limits: ShortCallLimits) -> SharedShortCalls:
         return SharedShortCalls(self._tables.windows, self._lock, customer, limits)
@@ -226,6 +230,35 @@ class SharedRuns:
         self._last[row], self._numbers[row], self._steps[row], self._times[row] = run
         self._table.untils[row] = run.at + limits.within_s
         return run
+
+
+class SharedSpans:
+    """The spans of called numbers by the customer (policy.behaviour.Spans)."""
+
+    def __init__(self, rows: int) -> None:
+        self._table = SharedTable(rows)
+        self._others = shared_integers("Q", rows)
+        self._times = shared_floats(rows)
+
+    @property
+    def forgotten(self) -> int:
+        return self._table.forgotten
+
+    def observe(self, customer: str, called: E164, within_s: float, now: Monotonic) -> int:
+        def other_end(number: E164) -> E164 | None:
+            row = self._table.find(_called_by(customer, number))
+            return None if row < 0 or now - self._times[row] > within_s else E164(self._others[row])
+
+        low, high = span_around(called, other_end)
+        for number, other in ((called, low), (low, high), (high, low)):
+            row, _ = self._table.claim(_called_by(customer, number), now)
+            self._others[row], self._times[row] = other, now
+            self._table.untils[row] = now + within_s
+        return high - low + 1
+
+
+def _called_by(customer: str, number: E164) -> int:
+    return name_of(f"called {number} {customer}")
 
 
 class SharedWindows:

@@ -167,6 +167,17 @@ def test_sequential_calls_are_seen_by_all_workers(tmp_path: Path) -> None:
         assert min(samples.by("worker_messages_received_total", "worker").values()) > 0
 
 
+def test_dialler_of_many_numbers_is_seen_by_all_workers(tmp_path: Path) -> None:
+    """As above, with another number of the customer in every call."""
+    with limited(tmp_path, {"sequential": {"numbers": 2, "of_customer": 5}}) as world:
+        for n in range(20):
+            called = f"+1310555{n + 100:04}".encode()
+            caller = f"<sip:+120255501{n:02}@acme.example>;tag={n}"
+            samples = world.send([invite(world.acme.local, From=caller).replace(OUTSIDE_NUMBER.encode(), called)])
+        assert verdicts(samples) == (5, {"sequential_calls": 15})
+        assert min(samples.by("worker_messages_received_total", "worker").values()) > 0
+
+
 def test_burst_of_spoofing_slows_over_all_workers(tmp_path: Path) -> None:
     with limited(tmp_path, {"spoofing": {"refusals": 10, "slowed_to": SLOW}}) as world:
         samples = world.attempt(9, From=SPOOFED)

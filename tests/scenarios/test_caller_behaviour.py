@@ -64,6 +64,18 @@ def test_dialling_through_a_range_is_stopped_and_other_calls_pass() -> None:
     assert reasons(play).count(Reason.SEQUENTIAL_CALLS) == 2
 
 
+def test_dialler_that_changes_its_number_with_every_call_is_stopped() -> None:
+    """In whatever order it goes through the range, and with calls of others between; who calls elsewhere passes."""
+    play = Playbook(snapshot=limited("{sequential: {numbers: 3, within_s: 30, of_customer: 5}}"))
+    for caller, number in enumerate((0, 4, 2, 1, 3)):
+        passes(play, invite(number=f"+1310555010{number}", from_=f"<sip:+120255501{caller:02}@acme.example>;tag=x"))
+        passes(play, invite(number=f"+131055502{caller}0"))
+    refusal = play.refuses(invite(number="+13105550105", from_="<sip:+12025550105@acme.example>;tag=x"), 503)
+    assert value(refusal, "Retry-After") == "30"
+    assert value(refusal, "Reason") == 'SIP;cause=503;text="sequential_calls"'
+    passes(play, invite(number="+13105550199", from_="<sip:+12025550105@acme.example>;tag=x"))
+
+
 def test_short_calls_slow_the_customer_down_and_do_not_ban_it() -> None:
     """After two of them one call a second passes, until they are as old as the window."""
     play = Playbook(snapshot=limited("{short_calls: {calls: 2, shorter_than_s: 6, window_s: 60}}"))

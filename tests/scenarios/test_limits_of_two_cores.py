@@ -85,6 +85,16 @@ def test_sequence_is_seen_however_it_is_spread() -> None:
     assert workers[1].reasons[-1] is Reason.SEQUENTIAL_CALLS
 
 
+def test_dialler_of_many_numbers_is_seen_however_it_is_spread() -> None:
+    """Each call from another number of the customer, here or there: five pass, all further ones are refused."""
+    workers = two_workers(limited("{sequential: {numbers: 3, of_customer: 5}}"))
+    dialled = numbers(100)
+    callers = [f"<sip:+120255501{caller:02}@acme.example>;tag=x" for caller in range(9)]
+    passed = [tries(workers[n % 2], invite(number=next(dialled), from_=callers[n])) for n in range(9)]
+    assert passed == [True] * 5 + [False] * 4
+    assert workers[0].reasons[-1] is Reason.SEQUENTIAL_CALLS
+
+
 def test_burst_of_spoofing_is_seen_however_it_is_spread() -> None:
     """Two refusals here and one there: from then on one call a second passes, here or there."""
     workers = two_workers(limited("{spoofing: {refusals: 3, window_s: 60}}"))

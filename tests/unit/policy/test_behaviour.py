@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_proxy.addr import E164, Monotonic
-from edge_proxy.policy.behaviour import Sequences, ShortCalls, SpoofBursts
+from edge_proxy.policy.behaviour import CalledSpans, Sequences, ShortCalls, SpoofBursts
 from edge_proxy.policy.call_limits import SequenceLimits, ShortCallLimits, SpoofLimits
 from edge_proxy.policy.token_buckets import Key
 
@@ -53,6 +55,44 @@ def test_runs_are_kept_for_so_many_callers_only() -> None:
     assert len(seen) == 10
     assert seen.observe(("number", "acme", 999), E164(FAR + 1), SequenceLimits(3, 60), Monotonic(0)).numbers == 2
     assert seen.observe(("number", "acme", 0), E164(FAR + 1), SequenceLimits(3, 60), Monotonic(0)).numbers == 1
+
+
+@pytest.mark.parametrize(
+    ("called", "spans"),
+    [
+        ((0, 1, 2, 3), [1, 2, 3, 4]),
+        ((3, 2, 1, 0), [1, 2, 3, 4]),
+        ((0, 2, 4, 1, 3), [1, 1, 1, 3, 5]),
+        ((0, 50, 1, 60, 2), [1, 1, 2, 1, 3]),
+        ((0, 1, 1, 0, 2), [1, 2, 2, 2, 3]),
+        ((0, 2, 4, 6), [1, 1, 1, 1]),
+    ],
+)
+def test_span_is_of_numbers_without_a_gap_in_any_order(called: tuple[int, ...], spans: list[int]) -> None:
+    """Whatever is called between them."""
+    seen = CalledSpans()
+    assert [seen.observe("acme", E164(FAR + number), 60.0, Monotonic(0)) for number in called] == spans
+    assert seen.observe("globex", E164(FAR + 1), 60.0, Monotonic(0)) == 1
+
+
+def test_span_ends_with_time_and_is_kept_for_so_many_numbers_only() -> None:
+    """Exactly `within_s` still belongs to it; at the bound what was called longest ago is forgotten."""
+    for gap_s, expected in ((60.0, [1, 2, 3]), (60.1, [1, 1, 1])):
+        seen = CalledSpans()
+        found = [seen.observe("acme", E164(FAR + n), 60.0, Monotonic(n * gap_s)) for n in range(3)]
+        assert found == expected
+    seen = CalledSpans(most=10)
+    for number in range(0, 1000, 5):
+        seen.observe("acme", E164(FAR + number), 60.0, Monotonic(0))
+    assert len(seen) == 10
+    assert seen.observe("acme", E164(FAR + 996), 60.0, Monotonic(0)) == 2
+    assert seen.observe("acme", E164(FAR + 1), 60.0, Monotonic(0)) == 1
+
+
+@given(st.permutations(range(12)))
+def test_span_of_a_whole_block_is_found_in_any_order(order: list[int]) -> None:
+    seen = CalledSpans()
+    assert [seen.observe("acme", E164(FAR + number), 60.0, Monotonic(0)) for number in order][-1] == 12
 
 
 def test_short_calls_by_number_and_by_share() -> None:

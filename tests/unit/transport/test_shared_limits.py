@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_proxy.addr import E164, Monotonic
-from edge_proxy.policy.behaviour import HOUR_S, Hours, Sequences, ShortCalls, SpoofBursts
+from edge_proxy.policy.behaviour import HOUR_S, CalledSpans, Hours, Sequences, ShortCalls, SpoofBursts
 from edge_proxy.policy.call_limits import SequenceLimits, ShortCallLimits, SpoofLimits
 from edge_proxy.policy.token_buckets import Key, TokenBuckets
 from edge_proxy.transport.shared_limits import PARTS, LimitTables, WorkerLimits
@@ -137,6 +137,16 @@ def test_runs_are_those_of_one_worker(told: list[tuple[float, bool, int]]) -> No
         assert together[by].observe(NUMBER, E164(called), limits, now) == alone.observe(
             NUMBER, E164(called), limits, now
         )
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1.5), st.booleans(), st.integers(0, 20)), max_size=60))
+def test_spans_are_those_of_one_worker(told: list[tuple[float, bool, int]]) -> None:
+    alone, together, now = CalledSpans(), [hand.spans for hand in hands(tables(), 2)], NOW
+    for gap, by, number in told:
+        now = Monotonic(now + gap)
+        called = E164(13105550100 + number)
+        assert together[by].observe("acme", called, 4.0, now) == alone.observe("acme", called, 4.0, now)
 
 
 @settings(deadline=None)
