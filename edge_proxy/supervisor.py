@@ -256,7 +256,7 @@ class Supervisor:
         def serve() -> None:
             registry = CollectorRegistry()
             registry.register(AddedUpCollector([page_reader(port) for port in ports], self._board))
-            TelemetryServer(self._telemetry, registry, lambda: self._board.all_ready).start()
+            TelemetryServer(self._telemetry, registry, lambda: self._board.all_serve).start()
             sources = self._sources
             self._control.serve(Questions(sources.ignored, sources.lock, time.monotonic).answer)
             while True:
@@ -279,6 +279,7 @@ class Supervisor:
             first_names_s=first_names_s,
             limits=self._limits,
             sources=self._sources,
+            board=self._board,
         )
 
         def serve() -> None:
@@ -395,6 +396,7 @@ class Supervisor:
     def _has_ended(self, child: _Child, code: int) -> None:
         was_ready, child.pid, child.is_ready = child.is_ready, 0, False
         self._board.set_ready(child.number, is_ready=False)
+        self._board.set_refusing(child.number, is_refusing=False)
         self._limits.forget_calls(child.number)
         if child.pipe >= 0:
             self._listen(child)

@@ -45,7 +45,7 @@ from edge_proxy.telemetry.journal_watch import JournalWatch
 from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.logs import BurstLimit, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
-from edge_proxy.telemetry.several_workers import HandOverCollector
+from edge_proxy.telemetry.several_workers import Board, HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
 from edge_proxy.transport.memory import MemoryRelief, give_back
@@ -95,6 +95,8 @@ class Place:
     """What all workers have seen together."""
     sources: SourceTables
     """And of strangers."""
+    board: Board
+    """Where whoever answers for all workers reads how this one is."""
 
 
 class Worker:
@@ -350,7 +352,10 @@ class Worker:
         watch = JournalWatch(journal.stats, self._log)
         while True:
             has_room = pipeline.has_evidence_room = journal.has_room
-            self.state.is_ready = has_room or not pipeline.snapshot.refuses_without_evidence
+            is_refusing = not has_room and pipeline.snapshot.refuses_without_evidence
+            self.state.is_ready = not is_refusing
+            if self._place is not None:
+                self._place.board.set_refusing(self._number, is_refusing=is_refusing)
             backlog_bytes, error = journal.backlog_bytes, journal.last_error
             watch.look(time.monotonic(), backlog_bytes=backlog_bytes, has_room=has_room, last_error=error)
             await asyncio.sleep(_HEARTBEAT_S)

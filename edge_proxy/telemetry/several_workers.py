@@ -95,30 +95,39 @@ class Board:
 
     @staticmethod
     def size(workers: int) -> int:
-        return 8 * (2 + 2 * workers)
+        return 8 * (2 + 3 * workers)
 
     def count_reload(self, *, is_good: bool) -> None:
         self._words[0 if is_good else 1] += 1
 
     def set_ready(self, worker: int, *, is_ready: bool) -> None:
-        self._words[2 + 2 * worker] = is_ready
+        self._words[2 + 3 * worker] = is_ready
 
     def count_replacement(self, worker: int) -> None:
-        self._words[3 + 2 * worker] += 1
+        self._words[3 + 3 * worker] += 1
+
+    def set_refusing(self, worker: int, *, is_refusing: bool) -> None:
+        """Told by the worker itself: its evidence has no room, and so it refuses calls."""
+        self._words[4 + 3 * worker] = is_refusing
 
     @property
     def reloads(self) -> dict[str, int]:
         return {"ok": self._words[0], "failed": self._words[1]}
 
     def is_ready(self, worker: int) -> bool:
-        return bool(self._words[2 + 2 * worker])
+        return bool(self._words[2 + 3 * worker])
 
     def replacements(self, worker: int) -> int:
-        return self._words[3 + 2 * worker]
+        return self._words[3 + 3 * worker]
 
     @property
     def all_ready(self) -> bool:
         return all(self.is_ready(worker) for worker in range(self.workers))
+
+    @property
+    def all_serve(self) -> bool:
+        """Every worker is up, and none refuses calls: each gets its share of them."""
+        return self.all_ready and not any(self._words[4 + 3 * worker] for worker in range(self.workers))
 
 
 class _Lives:
@@ -201,7 +210,7 @@ class AddedUpCollector(Collector):
 
     def _own(self) -> Iterator[Metric]:
         board = self._board
-        yield GaugeMetricFamily("edge_proxy_ready", "1 when every worker is up.", value=int(board.all_ready))
+        yield GaugeMetricFamily("edge_proxy_ready", "1 when every worker serves.", value=int(board.all_serve))
         reloads = CounterMetricFamily("edge_proxy_reloads", "Reloads of the configuration.", labels=["result"])
         for result, count in board.reloads.items():
             reloads.add_metric([result], count)

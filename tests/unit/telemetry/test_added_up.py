@@ -93,6 +93,16 @@ def test_reloads_and_readiness_are_the_supervisors(world: World) -> None:
     assert (world.scrape()["ready"], world.board.all_ready) == (0, False)
 
 
+def test_one_that_refuses_calls_is_enough_for_all_not_to_be_ready(world: World) -> None:
+    """It is up all the same: its page is read."""
+    assert world.board.all_serve
+    world.board.set_refusing(1, is_refusing=True)
+    found = world.scrape()
+    assert (found["ready"], found["worker_up 1"], world.board.all_serve) == (0, 1, False)
+    world.board.set_refusing(1, is_refusing=False)
+    assert (world.scrape()["ready"], world.board.all_serve) == (1, True)
+
+
 @pytest.mark.parametrize("is_marked", [True, False])
 def test_worker_that_is_down_keeps_its_counters_and_loses_its_gauges(world: World, is_marked: bool) -> None:
     """Whether the supervisor has noticed already or the page just cannot be read."""
