@@ -32,6 +32,7 @@ _SEMICOLON: Final = 0x3B
 _COMMA: Final = 0x2C
 _QUOTE: Final = 0x22
 _LESS: Final = 0x3C
+_BLANK: Final = 0x20
 _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
 _NO_ROUTES: Final[tuple[bytes, ...]] = ()
@@ -289,10 +290,11 @@ def forwarded_response(message: Message) -> bytes:
     """The response as it goes on upstream: without its top Via value, all else as it came (§16.7 step 3)."""
     top = message.first[grammar.VIA]
     if top == 0 and message.received:
-        via = message.headers[0].raw
-        if _COMMA not in via:
-            # Behind the line to be taken out, all is as it came.
-            return message.start_line + message.received[len(message.start_line) + 2 + len(via) :]
+        via = message.headers[0]
+        rest = _behind_first_value(via)
+        # Behind the first line, all is as it came.
+        others = message.received[len(message.start_line) + 2 + len(via.raw) :]
+        return message.start_line + (b"\r\nVia: " + rest + others if rest else others)
     out = [message.start_line]
     for index, line in enumerate(message.headers):
         if index != top:
@@ -313,4 +315,9 @@ def _behind_first_value(via: HeaderLine) -> bytes:
         return b""
     if _QUOTE in raw or _LESS in raw:
         return b", ".join(via.list_values[1:])
-    return raw[raw.find(b",") + 1 :].strip(b" \t\r\n")
+    rest = raw.partition(b",")[2]
+    if rest and rest[0] == _BLANK:
+        rest = rest[1:]
+    if rest and (rest[0] <= _BLANK or rest[-1] <= _BLANK):
+        rest = rest.strip(b" \t\r\n")
+    return rest

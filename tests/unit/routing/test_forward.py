@@ -31,7 +31,10 @@ from tests.kit.messages import answer, request, values
 CUSTOMERS = Listener(0, Side.CUSTOMERS, Transport.UDP, Address("192.0.2.1", 5060))
 CARRIERS = Listener(1, Side.CARRIERS, Transport.TCP, Address("2001:db8::2", 5070))
 OWN = OwnUris([CUSTOMERS, CARRIERS])
-ANSWERS = [answer(CALL[0], status, "Server: b", "Contact: <sip:b@far>") for status in (183, 200)]
+ANSWERS = [
+    answer(CALL[0], 183, "Server: b", "Contact: <sip:b@far>"),
+    answer(CALL[0], 200).replace(b"Via: ", b"Via: SIP/2.0/UDP us;branch=z9hG4bKours, "),
+]
 
 
 def parsed(data: bytes) -> Message:
