@@ -113,6 +113,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
             {customer.emergency.region: customer.emergency for customer in customers}.values()
         ),
         refusals=refusals,
+        explains_608=any(refusal.explains_608 for refusal in refusals.values()),
         tag_headers=frozenset(refusal.header.lower().encode() for refusal in refusals.values() if refusal.header),
         mode=Mode(settings.policy.mode),
         per_asn=settings.policy.limits.per_asn.compiled_asn,

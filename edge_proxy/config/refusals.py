@@ -144,6 +144,8 @@ class RefusalSettings(Section):
     @check_field("announcement")
     @classmethod
     def _goes_with_announce(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("status") == 608:
+            return value
         return _only_with("announce", "announcement", value, info)
 
     @property

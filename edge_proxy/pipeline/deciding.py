@@ -79,7 +79,7 @@ class Decider:
             elif responsible.limits.is_limited or book.per_asn is not NO_ASN_LIMITS:
                 holds = self._hold_to_limits(snapshot, judgement, responsible, now)
         if verdict.status and verdict.refusal is None:
-            tell(verdict, book.refusals, facts.method)
+            tell(verdict, book.refusals, facts.method, reads_608=facts.reads_608)
         customer = "" if responsible is None else responsible.id
         evidence_id = self._ids.next(wall)
         mode = book.mode_for(responsible, origin.trunk)

@@ -7,7 +7,7 @@ from typing import Final
 from edge_proxy.addr import E164, Side
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.engine import Step, decide
-from edge_proxy.policy.facts import CallFacts, extract_facts
+from edge_proxy.policy.facts import CallFacts, extract_facts, reads_608
 from edge_proxy.policy.parties import Customer, Source
 from edge_proxy.policy.verdict import Verdict
 from edge_proxy.sip.message import Message
@@ -40,6 +40,8 @@ def judge(snapshot: Snapshot, message: Message, uri: Uri, source: Source, trace:
         callee, called = book.owner_of_user(uri.user)
     party = origin.customer or callee
     facts = extract_facts(message, source, uri, None if party is None else party.plan)
+    if book.explains_608:
+        facts.reads_608 = reads_608(message)
     traces = facts.traces
     if traces.media_hosts and origin.customer is not None:
         own = source.address.host

@@ -144,7 +144,7 @@ def decide(
         reason is _EMERGENCY,
     )
     if status and book.refusals:
-        tell(verdict, book.refusals, facts.method)
+        tell(verdict, book.refusals, facts.method, reads_608=facts.reads_608)
     return verdict
 
 

@@ -67,6 +67,9 @@ class CallFacts:
     has_excess_claims: bool
     is_callback: bool
     """It is marked as the call of an emergency centre that calls back (calls from a carrier only)."""
+    reads_608: bool
+    """Whoever sent it, or a proxy on the way, can tell the caller what a 608 says (RFC 8688 §3.3). Only read where
+    something depends on it."""
     is_usual: bool
     """Nothing but From and P-Asserted-Identity says who calls, and nothing that somebody passed the call on."""
     access_network: tuple[str, ...]
@@ -105,6 +108,7 @@ class CallFacts:
         self.privacy = NO_PRIVACY
         self.has_excess_claims = False
         self.is_callback = False
+        self.reads_608 = False
         self.is_usual = True
         self.access_network = ()
         self.content_type = ""
@@ -185,6 +189,18 @@ def is_callback(message: Message) -> bool:
             name = header.raw[: header.raw.find(b":")].rstrip(b" \t")
             if len(name) == 8 and header.value.lower() == b"psap-callback":
                 return True
+    return False
+
+
+def reads_608(message: Message) -> bool:
+    """Whether it shows the feature-capability indicator `sip.608` (RFC 8688 §3.3, RFC 6809 §4.3)."""
+    for header in message.headers:
+        if header.kind == grammar.OTHER and header.raw[:12].lower() == b"feature-caps":
+            name = header.raw[: header.raw.find(b":")].rstrip(b" \t")
+            if len(name) == 12:
+                params = header.value.lower().replace(b",", b";").split(b";")
+                if any(param.partition(b"=")[0].strip(b" \t") == b"+sip.608" for param in params):
+                    return True
     return False
 
 

@@ -41,7 +41,12 @@ class Refusal:
     header: str = ""
     """The name of the header that tags."""
     announcement: bytes = b""
-    """The URI that the call is diverted to."""
+    """The URI that the call is diverted to; beside 608, only that of a caller who knows nothing of 608."""
+
+    @property
+    def explains_608(self) -> bool:
+        """Who does not show that it reads a 608 is told by an announcement (RFC 8688 §3.4)."""
+        return self.status == 608 and self.announcement != b""
 
 
 def is_offered(action: Action, reason: Reason) -> bool:
@@ -58,8 +63,11 @@ def is_offered(action: Action, reason: Reason) -> bool:
     return action is Action.ANNOUNCE or reason is not Reason.CALLED_NOT_OWNED
 
 
-def tell(verdict: Verdict, refusals: Mapping[Reason, Refusal], method: str) -> None:
-    """Turn a refusal into what the operator chose for its reason. Only an INVITE can be sent to an announcement."""
+def tell(verdict: Verdict, refusals: Mapping[Reason, Refusal], method: str, *, reads_608: bool) -> None:
+    """Turn a refusal into what the operator chose for its reason. Only an INVITE can be sent to an announcement.
+
+    `reads_608`: the request shows the feature-capability `sip.608` (RFC 8688 §3.3).
+    """
     refusal = refusals.get(verdict.reason)
     if refusal is None or verdict.outcome is not Outcome.REFUSED:
         return
@@ -67,6 +75,10 @@ def tell(verdict: Verdict, refusals: Mapping[Reason, Refusal], method: str) -> N
         return
     verdict.refusal = refusal
     if refusal.action is Action.ANSWER:
+        if refusal.explains_608 and method == "INVITE" and not reads_608:
+            verdict.status = 0
+            verdict.outcome = Outcome.DIVERTED
+            return
         verdict.status = refusal.status or verdict.status
         return
     verdict.status = 0

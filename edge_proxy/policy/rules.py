@@ -44,6 +44,8 @@ class Rulebook:
     """What each source AS on the customers' side is held to."""
     refusals: Mapping[Reason, Refusal] = field(default_factory=dict)
     """How refusals are told, where the operator chose that."""
+    explains_608: bool = False
+    """Some refusal is told to who does not show that it reads a 608 in another way."""
     tag_headers: frozenset[bytes] = frozenset()
     """The names, in lower case, of the headers that tag: from outside they are forged."""
     mode: Mode = Mode.ENFORCE

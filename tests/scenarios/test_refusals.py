@@ -83,6 +83,38 @@ def test_608_says_whom_to_complain_to() -> None:
     assert f"ref {evidence_of(play)}" in value(refused, "Warning")
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_read"),
+    [
+        ([], False),
+        (["Feature-Caps: *;+sip.607"], False),
+        (["Feature-Caps: *;+sip.608x"], False),
+        (["X-Feature-Caps: *;+sip.608"], False),
+        (["Feature-Caps: *;+sip.608"], True),
+        (['feature-caps : *;+g.3gpp.srvcc="a", * ; +SIP.608'], True),
+        (["Feature-Caps: *;+g.x", "Feature-Caps: *;+sip.608"], True),
+    ],
+)
+def test_caller_that_cannot_read_a_608_hears_it(lines: list[str], *, is_read: bool) -> None:
+    """RFC 8688 §3.3, §3.4: who shows sip.608 is told by Call-Info, anybody else by the announcement if there is one."""
+    section = 'pstn_origin: {status: 608, jcard: "https://calls.example.net/blocked.jws"%s}'
+    play = play_with(section % f', announcement: "sip:blocked@{CARRIER}"')
+    pstn = "P-Access-Network-Info: GSTN"
+    if is_read:
+        refused = play.refuses(invite(pstn, *lines), 608)
+        assert value(refused, "Call-Info") == "<https://calls.example.net/blocked.jws>;purpose=jwscard"
+    else:
+        play.customer.sends(invite(pstn, *lines)).gets(100)
+        assert start_line(play.carrier.gets("INVITE")) == f"INVITE sip:blocked@{CARRIER} SIP/2.0"
+    verdict = play.attempts[0].verdict
+    assert (verdict.outcome, verdict.reason) == (
+        Outcome.REFUSED if is_read else Outcome.DIVERTED,
+        Reason.PSTN_ORIGIN,
+    )
+    play = play_with(section % "")
+    play.refuses(invite(pstn, *lines), 608)
+
+
 def test_network_blocked_has_its_exact_form() -> None:
     """ATIS-1000099: status, phrase, and one Reason whose text is pairs, the version first."""
     form = '{url: "https://calls.example.net/redress", tel: "+12025550100", email: "redress@example.net"}'
