@@ -26,6 +26,7 @@ _URL: Final = re.compile(r"https://[A-Za-z0-9.\-]+(:[0-9]{1,5})?(/[A-Za-z0-9\-._
 _EMAIL: Final = re.compile(r"[A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9.\-]{1,190}")
 _PHRASE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 .'()/\-]{0,62}[A-Za-z0-9.)])?")
 _HEADER: Final = re.compile(r"[Xx]-[A-Za-z0-9\-]{1,60}")
+_TOLD_IN_ONE_WAY: Final = frozenset({Reason.AUTHENTICATION_REQUIRED, Reason.OVERLOADED})
 _NETWORK_BLOCKED: Final = "Network Blocked"
 
 
@@ -177,7 +178,7 @@ def compile_refusals(settings: dict[str, RefusalSettings]) -> tuple[dict[Reason,
     """The refusals by reason, and what is wrong with them: a key below `policy.refusals`, and why."""
     compiled: dict[Reason, Refusal] = {}
     problems: list[tuple[str, str]] = []
-    reasons = {reason.value: reason for reason in STATUS_OF if reason is not Reason.AUTHENTICATION_REQUIRED}
+    reasons = {reason.value: reason for reason in STATUS_OF if reason not in _TOLD_IN_ONE_WAY}
     for name, section in settings.items():
         reason = reasons.get(name)
         if reason is None:

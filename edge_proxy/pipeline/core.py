@@ -31,7 +31,7 @@ from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
 from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record, show_id
-from edge_proxy.pipeline.refusing import announced_route, refuse, warning_line, with_tag
+from edge_proxy.pipeline.refusing import announced_route, refuse, shed_lines, warning_line, with_tag
 from edge_proxy.pipeline.scanners import IGNORED, Scanners
 from edge_proxy.pipeline.session_timer import REFRESHES, SMALLEST_INTERVAL_S, ask_for_timer, is_too_short
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -350,7 +350,7 @@ class Pipeline:
         """While we are overloaded: what becomes of a request that would begin something; None: it is let in.
 
         Who is unknown goes first and gets no answer, then customers that have used up their limits, then a share of
-        all. Emergency calls are never shed. It costs little: no transaction, no verdict, no record.
+        all. Emergency calls are never shed. It costs little: no transaction, no verdict, one record for many.
         """
         customer = peer.origin.customer
         uri = routed.called
@@ -367,7 +367,12 @@ class Pipeline:
         has_room = customer is None or self.decider.has_room(customer, now)
         if has_room and not falls_into(self.overload.percent, message.call_id, self.settings.secret):
             return None
-        self._answer(message, source, listener, 503, extra=[b"Retry-After: %d" % RETRY_AFTER_S])
+        sender = Source(peer.origin, source, listener.transport)
+        evidence_id, first = self.decider.shed.note(self.snapshot, message, uri, sender, self._wall(now))
+        if first is not None:
+            self._records.append(first)
+        extra = [b"Retry-After: %d" % RETRY_AFTER_S, *shed_lines(self.settings.node, evidence_id)]
+        self._answer(message, source, listener, 503, extra=extra)
         return Disposition.ANSWERED, Cause.OVERLOADED
 
     def _leave_ack(self, ack: Message, cause: Cause) -> Outcome:

@@ -10,6 +10,7 @@ from edge_proxy.pipeline.calls import CallBook
 from edge_proxy.pipeline.counters import Counters
 from edge_proxy.pipeline.judgement import Judgement, judge
 from edge_proxy.pipeline.records import Attempt, EvidenceIds
+from edge_proxy.pipeline.shedding import ShedNotes
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.behaviour import SPOOFING
 from edge_proxy.policy.call_limits import NO_ASN_LIMITS, AsnLimits
@@ -34,13 +35,14 @@ _NO_HOLDS: Final[tuple[Key, ...]] = ()
 class Decider:
     """Decides the attempts of one worker, one after the other."""
 
-    __slots__ = ("_calls", "_counters", "_ids", "limiter")
+    __slots__ = ("_calls", "_counters", "_ids", "limiter", "shed")
 
     def __init__(self, worker: int, counters: Counters, calls: CallBook) -> None:
         self._calls = calls
         self.limiter = CallLimiter(calls.held, calls.short_calls)
         self._counters = counters
         self._ids = EvidenceIds(worker)
+        self.shed = ShedNotes(self._ids)
 
     def decide(
         self,

@@ -8,7 +8,7 @@ the 603 "Network Blocked" form is that of ATIS-1000099.
 from __future__ import annotations
 
 from edge_proxy.pipeline.records import Attempt, show_id
-from edge_proxy.policy.verdict import Outcome, Verdict
+from edge_proxy.policy.verdict import Outcome, Reason, Verdict
 from edge_proxy.routing.forward import Routed
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import HeaderLine, Message, with_headers
@@ -41,6 +41,12 @@ def refuse(message: Message, attempt: Attempt, node: str, to_tag: bytes) -> byte
     if verdict.retry_after_s:
         extra.append(b"Retry-After: %d" % verdict.retry_after_s)
     return build_response(message, verdict.status, phrase=phrase, to_tag=to_tag, extra=extra)
+
+
+def shed_lines(node: str, evidence_id: int) -> list[bytes]:
+    """What the 503 to a request that was shed says of why, and where that is recorded (shedding.py)."""
+    reason = f"Reason: SIP;cause=503;text={quote(str(Reason.OVERLOADED))}".encode()
+    return [reason, warning_line(node, f"too much to do; ref {show_id(evidence_id)}")]
 
 
 def with_tag(message: Message, attempt: Attempt, headers: frozenset[bytes]) -> Message:

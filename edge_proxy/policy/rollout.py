@@ -27,10 +27,10 @@ class RuleMode(StrEnum):
 _OFF: Final = RuleMode.OFF
 
 ALWAYS_ENFORCED: Final = frozenset(
-    {Reason.CALLED_NOT_OWNED, Reason.EVIDENCE_UNAVAILABLE, Reason.AUTHENTICATION_REQUIRED}
+    {Reason.CALLED_NOT_OWNED, Reason.EVIDENCE_UNAVAILABLE, Reason.AUTHENTICATION_REQUIRED, Reason.OVERLOADED}
 )
-"""A call that has nowhere to go cannot pass; what happens without evidence has a key of its own; who is challenged
-follows from what customers are known by."""
+"""A call that has nowhere to go cannot pass; what happens without evidence, or with too much to do, has a key of its
+own; who is challenged follows from what customers are known by."""
 
 ABOUT_RANGES: Final = frozenset({Reason.UNALLOCATED_CALLER, Reason.UNALLOCATED_CALLED})
 """What they go by lags behind the numbering plans, so that nobody is judged by it unasked."""

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     OWN_NUMBER_FROM_CARRIER = "own_number_from_carrier"
     CALLED_NOT_OWNED = "called_not_owned"
     EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+    OVERLOADED = "overloaded"
+    """Shed without a verdict; recorded for the first one of many (pipeline/shedding.py)."""
     CALLS_PER_SECOND = "calls_per_second"
     CONCURRENT_CALLS = "concurrent_calls"
     NUMBER_RATE = "number_rate"
@@ -117,6 +119,7 @@ STATUS_OF: Final[dict[Reason, int]] = {
     Reason.OWN_NUMBER_FROM_CARRIER: 403,
     Reason.CALLED_NOT_OWNED: 404,
     Reason.EVIDENCE_UNAVAILABLE: 503,
+    Reason.OVERLOADED: 503,
     Reason.CALLS_PER_SECOND: 503,
     Reason.CONCURRENT_CALLS: 503,
     Reason.NUMBER_RATE: 503,

@@ -21,8 +21,11 @@ BURST = 200
 
 
 @contextmanager
-def flooded(proxy: ProxyProcess) -> Iterator[list[int]]:
-    """INVITEs of a customer, more of them than are worked on; how many were sent, and how many answers were 503."""
+def flooded(proxy: ProxyProcess, told: set[str]) -> Iterator[list[int]]:
+    """INVITEs of a customer, more of them than are worked on; how many were sent, and how many answers were 503.
+
+    `told` gets the evidence ids of these.
+    """
     is_over = threading.Event()
     counts = [0, 0]
     site = proxy.site
@@ -34,7 +37,9 @@ def flooded(proxy: ProxyProcess) -> Iterator[list[int]]:
                     initech.send(invite(initech.local, From=FOREIGN))
                 counts[0] += BURST
                 while (answer := initech.receive(0.0)) is not None:
-                    counts[1] += answer.startswith(b"SIP/2.0 503 ")
+                    if answer.startswith(b"SIP/2.0 503 "):
+                        counts[1] += 1
+                        told.add(answer.partition(b"; ref ")[2][:16].decode())
 
     thread = threading.Thread(target=flood)
     thread.start()
@@ -104,7 +109,8 @@ def test_flood_of_calls_is_shed_and_what_must_pass_passes(tmp_path: Path, worker
         SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)) as carrier,
     ):
         bye = established(acme, carrier)
-        with flooded(proxy) as counts:
+        told: set[str] = set()
+        with flooded(proxy, told) as counts:
             proxy.wait_for(is_shedding, "the overload control", PATIENCE_S)
             for _ in range(5):
                 exchange(acme, emergency(acme), carrier, b"INVITE urn:service:sos")
@@ -119,6 +125,8 @@ def test_flood_of_calls_is_shed_and_what_must_pass_passes(tmp_path: Path, worker
         assert samples.total("verdicts_total", reason="emergency", outcome="refused") == 0
         exchange(acme, invite(acme.local), carrier, b"INVITE ")
         proxy.assert_balanced()
+        proxy.flushed()
+        assert told <= {line["id"] for line in proxy.evidence() if line.get("reason") == "overloaded"}
 
 
 def is_reduced(samples: Samples) -> bool:

@@ -12,12 +12,17 @@ from prometheus_client.registry import Collector
 from edge_proxy.addr import NEVER, Address, Monotonic, Side
 from edge_proxy.pipeline.counters import Cause, Disposition
 from edge_proxy.pipeline.overload import Overload
+from edge_proxy.pipeline.records import Attempt, show_id
+from edge_proxy.policy.verdict import Reason
 from edge_proxy.telemetry.target_metrics import target_families
 from edge_proxy.transaction.layer import Send
 from tests.kit.core_rig import (
+    ACME_NUMBER,
     CARRIER,
+    CARRIERS,
     CONFIG,
     CUSTOMERS,
+    FAR_NUMBER,
     PBX,
     SPARE,
     Core,
@@ -175,7 +180,7 @@ def busy() -> Core:
 
 
 def test_new_calls_are_shed_by_share_and_the_rest_is_served() -> None:
-    """503 with Retry-After, without a record or a transaction; the ACK to it is absorbed."""
+    """503 with Retry-After, without a transaction and with one record for all; the ACK to it is absorbed."""
     core = busy()
     overload(core, 40)
     sent = [invite(call_id=f"call-{n}") for n in range(200)]
@@ -183,12 +188,40 @@ def test_new_calls_are_shed_by_share_and_the_rest_is_served() -> None:
     shed = [(one, got) for one, got in zip(sent, answers, strict=True) if statuses(got) == [(PBX, "503")]]
     assert cause(core, Disposition.ANSWERED, Cause.OVERLOADED) == len(shed)
     assert 50 <= len(shed) <= 150
-    assert len(core.records) == 200 - len(shed)
+    assert len(core.records) == 200 - len(shed) + 1
     one, (refusal,) = shed[0]
     assert values(refusal.data, "Retry-After") == ["1"]
     assert [again.data for again in core.receive(one, PBX)] == [refusal.data]
     assert core.receive(ack(one, refusal.data), PBX) == []
     assert cause(core, Disposition.ABSORBED, Cause.ACK_OF_REFUSAL) == 1
+
+
+def test_every_call_that_is_shed_leads_to_a_record_of_its_customer_and_second() -> None:
+    """The first one's; a call that is shed in the next second, or of a trunk, leads to another."""
+    core = busy()
+    overload(core, 95)
+    core.now = float(int(core.now + core.pipeline.wall_offset_s) + 1) - core.pipeline.wall_offset_s
+    places = ((PBX, CUSTOMERS, FAR_NUMBER, "acme"), (CARRIER, CARRIERS, ACME_NUMBER, ""))
+    told: list[str] = []
+    for _ in range(2):
+        for source, listener, number, customer in places:
+            for n in range(40):
+                uri = f"sip:{number}@{listener.advertised}"
+                data = request("INVITE", uri, source=source, call_id=f"{len(told)}-{n}")
+                core.pipeline.receive(data, source, listener, Monotonic(core.now))
+            output = core.pipeline.collect()
+            refused = [send.data for send in output.sends if send.data.startswith(b"SIP/2.0 503 ")]
+            attempts = [one for one in output.records if isinstance(one, Attempt)]
+            (record,) = [one for one in attempts if one.verdict.reason is Reason.OVERLOADED]
+            refs = {values(data, "Warning")[0].partition("ref ")[2].rstrip('"') for data in refused}
+            assert len(refused) > 30
+            assert refs == {show_id(record.evidence_id)}
+            assert {values(data, "Reason")[0] for data in refused} == {'SIP;cause=503;text="overloaded"'}
+            assert (record.customer, record.verdict.status) == (customer, 503)
+            told += refs
+        core.now += 1.0
+        overload(core, 95)
+    assert len(set(told)) == 4
 
 
 def test_unknown_sources_go_first_and_without_a_word() -> None:
