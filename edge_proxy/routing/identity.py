@@ -24,6 +24,8 @@ _QUOTED_OR_PARAM: Final = re.compile(
 )
 _PERCENT: Final = 0x25
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
+_V: Final = 0x76
+_CAPITAL_V: Final = 0x56
 _ASSERTED: Final = frozenset({grammar.P_ASSERTED_IDENTITY})
 _SHOWS_THE_CALLER: Final = frozenset({grammar.P_ASSERTED_IDENTITY, grammar.REMOTE_PARTY_ID})
 
@@ -112,7 +114,7 @@ def _privacy(message: Message) -> bytes:
 def without_verstat(line: bytes) -> bytes:
     """The line without `verstat` parameters: whether a number was verified is for a trusted network to say
     (3GPP TS 24.229 §7.2A.20)."""
-    if _PERCENT not in line and line.lower().find(b"verstat") < 0:
+    if _PERCENT not in line and (not (_V in line or _CAPITAL_V in line) or line.lower().find(b"verstat") < 0):
         return line
     return _QUOTED_OR_PARAM.sub(_unless_verstat, line)
 

@@ -416,7 +416,7 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
         # No display name: what most values begin with.
         uri, found, params = value[1:].partition(b">")
         if found and (not params or params[0] == _SEMICOLON) and _LESS not in uri and _CR not in uri and _LF not in uri:
-            return NameAddr(b"", uri.strip(b" \t"), params)
+            return NameAddr(b"", _trimmed(uri), params)
     match = _NAME_ADDR.match(value)
     if match is not None:
         params = value[match.end() :]
@@ -439,12 +439,11 @@ def parse_tag(value: bytes, header: str) -> bytes:
             return b""
     elif value and value[0] == _LESS and _QUOTE not in value:
         # No display name: the first angle bracket that closes is the address's.
-        end = value.find(b">") + 1
-        params = value[end:]
-        if end and params.startswith(b";tag="):
+        params = value.partition(b">")[2]
+        if params.startswith(b";tag="):
             tag = params[5:]
             if tag.translate(_TAG_END) is tag:
-                return tag.strip(b" \t")
+                return _trimmed(tag)
     else:
         address, found, tag = value.rpartition(b">;tag=")
         if (
@@ -457,7 +456,7 @@ def parse_tag(value: bytes, header: str) -> bytes:
             and _LESS in address
             and (_QUOTE not in address or address.count(b'"') & 1 == 0)
         ):
-            return tag.strip(b" \t")
+            return _trimmed(tag)
     return _any_tag(value, header)
 
 
