@@ -188,6 +188,9 @@ def compile_refusals(settings: dict[str, RefusalSettings]) -> tuple[dict[Reason,
         if not is_offered(refusal.action, reason):
             problems.append((f"{name}.action", _offers(reason)))
             continue
+        if refusal.explains_608 and not is_offered(Action.ANNOUNCE, reason):
+            problems.append((f"{name}.announcement", f"{reason} is not told by an announcement; take it out"))
+            continue
         if STATUS_OF[reason] == 503 and refusal.status not in {0, 503}:
             problems.append((f"{name}.status", "it is refused for want of room, and 503 is what tells callers so"))
             continue

@@ -27,6 +27,18 @@ URL = '"https://calls.example.net/x"'
     [
         ("from_not_owned", ["status: 200"], 4, "403, 404, 433, 480, 484, 503, 603, 607 or 608"),
         ("from_not_owned", ["status: 608"], 4, "608 needs `jcard`"),
+        (
+            "unknown_source",
+            ["status: 608", f"jcard: {URL}", 'announcement: "sip:a@192.0.2.9"'],
+            6,
+            "is not told by an announcement",
+        ),
+        (
+            "from_not_owned",
+            ["status: 403", 'announcement: "sip:a@192.0.2.9"'],
+            5,
+            "it goes with `action: announce` only",
+        ),
         ("from_not_owned", ["status: 603", f"jcard: {URL}"], 5, "it goes with `status: 608` only"),
         ("from_not_owned", ["status: 608", 'jcard: "http://x"'], 5, "is no https URL"),
         ("from_not_owned", ["status: 603", 'phrase: "a\\r\\nX: y"'], 5, "is no reason phrase"),
