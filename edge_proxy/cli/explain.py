@@ -117,6 +117,28 @@ def _claim_json(claim: Claim) -> dict[str, object]:
     }
 
 
+def _called_json(judgement: Judgement) -> dict[str, object]:
+    """How the called number was read; that of a call from a carrier is one of ours, or none."""
+    facts = judgement.facts
+    reading = facts.dialled
+    number = judgement.called if reading is None else reading.number
+    return {
+        "text": facts.request_uri.user[:512],
+        "read_by": None if reading is None else reading.rule,
+        "number": None if number is None else format_e164(number),
+        "may_reach": [format_e164(other) for other in facts.may_reach],
+    }
+
+
+def _called_text(judgement: Judgement) -> str:
+    called = _called_json(judgement)
+    rule = "" if called["read_by"] is None else f" ({called['read_by']})"
+    others = ", ".join(format_e164(other) for other in judgement.facts.may_reach)
+    return f"{called['text']}  ->  {called['number'] or 'no number'}{rule}" + (
+        f", may lead to {others}" if others else ""
+    )
+
+
 def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot, *, is_challenged: bool) -> dict[str, object]:
     facts, verdict = judgement.facts, judgement.verdict
     origin = facts.source.origin
@@ -138,6 +160,7 @@ def _as_json(judgement: Judgement, steps: list[Step], snapshot: Snapshot, *, is_
         "asn": origin.asn,
         "customer": None if responsible is None else responsible.id,
         "trunk": None if origin.trunk is None else origin.trunk.id,
+        "called": _called_json(judgement),
         "claims": [_claim_json(claim) for claim in (facts.from_claim, *facts.caller_claims, *facts.forwarders)],
         "rules": [{"rule": step.rule, "said": step.said} for step in steps],
         "snapshot": snapshot.version,
@@ -157,6 +180,7 @@ def _print(judgement: Judgement, steps: list[Step], snapshot: Snapshot, *, is_ch
     if origin.trunk is not None:
         rows.add_row("trunk", Text(origin.trunk.id))
     rows.add_row("proof", Text(f"{verdict.proof} {origin.identity}".strip()))
+    rows.add_row("called", Text(_called_text(judgement)))
     for claim in (facts.from_claim, *facts.caller_claims, *facts.forwarders):
         number = "no number" if claim.number is None else format_e164(claim.number)
         rule = "unreadable" if claim.reading is None else claim.reading.rule

@@ -35,6 +35,7 @@ def assert_explained_alike(proxy: ProxyProcess, tmp_path: Path, host: str, port:
     assert said["customer"] == line.get("customer")
     assert [f"{signal['name']}{signal['weight']:+d}" for signal in said["signals"]] == line.get("signals", [])
     assert said["claims"][0]["number"] == line.get("from_number")
+    assert said["called"]["text"] in line["request_uri"]
     assert said["rules"][-1]["rule"] == line["rule"]  # what decided was asked last
 
 
