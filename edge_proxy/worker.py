@@ -48,7 +48,7 @@ from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import Board, HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
-from edge_proxy.transport.memory import MemoryRelief, give_back
+from edge_proxy.transport.memory import MemoryRelief, empty_slab_bytes, give_back
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
 from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
@@ -68,6 +68,8 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
 _MEMORY_CHECK_S: Final = 5.0
 _BETWEEN_SLABS_S: Final = 0.01
+_MOST_EMPTY_BYTES: Final = 8 << 20
+"""More than traffic lets go of and takes again within moments."""
 _DRAIN_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
 """How often the date is looked at: a reload or an operator's clock may have moved it."""
@@ -361,25 +363,22 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def _give_back_memory(self) -> None:
-        """When a burst of calls is over, or a reload, let the system have what it needed."""
+        """When a burst of calls is over, or whatever else took much, let the system have what it needed."""
         pipeline = self.pipeline
         kept = [forget_uris, forget_senders, LINES.forget, pipeline.signer.forget, pipeline.calls.forget_empty_slots]
         relief = MemoryRelief(kept)
         await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
-        seen = 0
         while True:
             await asyncio.sleep(_MEMORY_CHECK_S)
             layer = self.pipeline.layer
             if self._reloading is not None and not self._reloading.done():
                 continue  # nothing is looked through while so much is new
-            reloads = sum(self.state.reloads.values())
             if relief.is_due(len(layer.servers) + len(layer.clients) + len(self.pipeline.calls)):
                 relief.collect()
                 await _give_back_slabs()
                 await asyncio.to_thread(relief.trim)
-            elif reloads != seen:
+            elif empty_slab_bytes() > _MOST_EMPTY_BYTES:
                 await _give_back_slabs()
-            seen = reloads
 
     async def _drain(self) -> None:
         """Let transactions that are under way end, for a bounded time, before the sockets close."""

@@ -41,6 +41,7 @@ static Slab *slabs;         /* one for each slab of the room */
 static size_t begun;        /* slabs that were ever in use */
 static size_t accessible;   /* slabs */
 static size_t looked_at;    /* by give_back */
+static size_t resident, in_use;
 static Slab *empty;         /* slabs in no use, the last one first */
 static Slab none;           /* stands where there is no slab: it has no room */
 static Slab *listed[KINDS]; /* the first one of a kind serves until it is full */
@@ -108,6 +109,8 @@ begin(unsigned int kind)
     slab->fresh = 0;
     slab->puts = 0;
     slab->kind = (uint8_t)kind;
+    resident += !slab->is_resident;
+    in_use++;
     slab->is_resident = 1;
     slab->is_empty = 0;
     list(slab);
@@ -119,6 +122,7 @@ static void
 retire(Slab *slab)
 {
     unlist(slab);
+    in_use--;
     slab->is_empty = 1;
     slab->next = empty;
     empty = slab;
@@ -308,6 +312,7 @@ give_back(PyObject *module, PyObject *arg)
             slabs[to++].is_resident = 0;
         if (to > from)
             madvise(room + (from << SLAB_BITS), (to - from) << SLAB_BITS, MADV_DONTNEED);
+        resident -= to - from;
         from = to + 1;
     }
     looked_at = end < begun ? end : 0;
@@ -321,11 +326,6 @@ held(PyObject *module, PyObject *nothing)
 {
     (void)module;
     (void)nothing;
-    size_t resident = 0, in_use = 0;
-    for (size_t i = 0; i < begun; i++) {
-        resident += slabs[i].is_resident;
-        in_use += !slabs[i].is_empty;
-    }
     return Py_BuildValue("nn", (Py_ssize_t)(resident << SLAB_BITS), (Py_ssize_t)(in_use << SLAB_BITS));
 }
 

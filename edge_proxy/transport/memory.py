@@ -47,6 +47,14 @@ def give_back() -> bool:
     return HAS_SLABS and _slabs.give_back(_SLABS_AT_ONCE)
 
 
+def empty_slab_bytes() -> int:
+    """What `give_back` would give back in all."""
+    if not HAS_SLABS:
+        return 0
+    held, in_use = _slabs.held()
+    return held - in_use
+
+
 class MemoryRelief:
     """Knows from what it is told every few seconds whether a burst is over.
 

@@ -78,16 +78,19 @@ def test_a_few_that_live_on_keep_a_slab_each() -> None:
 
         start = resident()
         burst = [b"%d" % number * 3 for number in range(600_000)]
-        peak = resident()
+        peak, (held, in_use) = resident(), _slabs.held()
+        assert held - in_use < 1 << 20
         stays = burst[::20_000]
         del burst
         gc.collect()
+        held, in_use = _slabs.held()
+        assert held - in_use > 30_000_000
         looks = 1
         while _slabs.give_back(100):
             looks += 1
         assert stays == [b"%d" % number * 3 for number in range(0, 600_000, 20_000)]
         held, in_use = _slabs.held()
-        assert held == in_use
+        assert held == in_use < peak - start
         print(peak - start, resident() - start, looks)
     """)
     burst, left, looks = map(int, said.split())
@@ -177,3 +180,4 @@ def test_where_it_is_not_built_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(memory, "HAS_SLABS", False)
     assert not take_over()
     assert not give_back()
+    assert memory.empty_slab_bytes() == 0
