@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final
 
-from edge_proxy.addr import Side
+from edge_proxy.addr import Address, Side
 
 HASHED_BYTES: Final = 31
 """How much of a Call-ID is hashed."""
@@ -23,11 +22,20 @@ SECOND_SHIFT: Final = 13
 
 _U32: Final = 0xFFFFFFFF
 _REMEMBERED: Final = 8192
+_CARRIERS: Final = Side.CARRIERS
+_USUAL: Final = b"\nCall-ID: "
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:(?:[ \t]|\r\n[ \t])*+([^\s]*)", re.IGNORECASE)
 
 
 def call_id_in(data: bytes) -> bytes | None:
     """The Call-ID of a message as it came, full or compact form, folded or not; None when its head has none."""
+    usual = data.find(_USUAL)
+    if usual >= 0 and data.find(b"\r\n\r\n", 0, usual + 1) < 0:
+        start = usual + len(_USUAL)
+        value = data[start : max(data.find(b"\r\n", start), start)]
+        words = value.split()
+        if len(words) == 1 and len(words[0]) == len(value):  # not folded, and nothing around it
+            return value
     match = _CALL_ID.search(data)
     if match is None:
         return None
@@ -52,16 +60,39 @@ def owner_of(call_id: bytes, workers: int) -> int:
 class Steering:
     """Says the owner of messages as they come. `unveil` tells the Call-ID behind one that a carrier knows sealed."""
 
-    __slots__ = ("_owner",)
+    __slots__ = ("_of_carriers", "_of_customers", "_unveil", "_workers")
 
     def __init__(self, workers: int, unveil: Callable[[bytes], bytes]) -> None:
-        @lru_cache(maxsize=_REMEMBERED)
-        def owner(call_id: bytes, side: Side) -> int:
-            return owner_of(unveil(call_id) if side is Side.CARRIERS else call_id, workers)
-
-        self._owner = owner
+        self._workers = workers
+        self._unveil = unveil
+        # By the Call-ID as it came.
+        self._of_carriers: dict[bytes, int] = {}
+        self._of_customers: dict[bytes, int] = {}
 
     def owner(self, data: bytes, side: Side) -> int | None:
         """The number of the worker that this message is for; None when it names no call: whoever has it keeps it."""
         call_id = call_id_in(data)
-        return None if call_id is None else self._owner(call_id, side)
+        if call_id is None:
+            return None
+        known = self._of_carriers if side is _CARRIERS else self._of_customers
+        owner = known.get(call_id)
+        if owner is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            owner = owner_of(self._unveil(call_id) if side is _CARRIERS else call_id, self._workers)
+            known[call_id] = owner
+        return owner
+
+    def sort(
+        self, batch: list[tuple[bytes, Address]], side: Side, number: int
+    ) -> tuple[list[tuple[bytes, Address]], list[tuple[int, tuple[bytes, Address]]]]:
+        """Of messages as they came, with their sources: what this worker is to keep, and what is for which other."""
+        own: list[tuple[bytes, Address]] = []
+        others: list[tuple[int, tuple[bytes, Address]]] = []
+        for received in batch:
+            owner = self.owner(received[0], side)
+            if owner is None or owner == number:
+                own.append(received)
+            else:
+                others.append((owner, received))
+        return own, others

@@ -44,7 +44,12 @@ class Mesh:
     """One worker's end: `sift` takes out what others own, and what they send arrives like datagrams of one's own."""
 
     def __init__(
-        self, number: int, inbox: socket.socket, outboxes: Sequence[socket.socket], steering: Steering
+        self,
+        number: int,
+        inbox: socket.socket,
+        outboxes: Sequence[socket.socket],
+        steering: Steering,
+        most_queued: int = _MAX_QUEUED,
     ) -> None:
         """`outboxes` has a place for each worker; one's own is never written to."""
         self.handed_over = 0
@@ -54,7 +59,8 @@ class Mesh:
         self._number = number
         self._inbox = inbox
         self._outboxes = outboxes
-        self._owner = steering.owner
+        self._steering = steering
+        self._most_queued = most_queued
         self._queues: list[deque[bytes]] = [deque() for _ in outboxes]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Sequence[Deliver] = ()
@@ -93,16 +99,11 @@ class Mesh:
             self._enqueue(worker, packet)
 
     def _sift(self, listener: Listener, deliver: Deliver, batch: list[Received]) -> None:
-        own: list[Received] = []
+        own, others = self._steering.sort(batch, listener.side, self._number)
         lent = self._lent.get(listener.slot)
-        for received in batch:
-            data, source = received
-            owner = self._owner(data, listener.side)
-            if owner is None or owner == self._number:
-                own.append(received)
-            else:
-                note = b"" if lent is None else lent.lend(source, owner)
-                self.post(owner, Saying.ARRIVED, listener.slot, source, note, data)
+        for owner, (data, source) in others:
+            note = b"" if lent is None else lent.lend(source, owner)
+            self.post(owner, Saying.ARRIVED, listener.slot, source, note, data)
         if own:
             deliver(own)
 
@@ -121,7 +122,7 @@ class Mesh:
 
     def _enqueue(self, owner: int, packet: bytes) -> None:
         queue = self._queues[owner]
-        if len(queue) >= _MAX_QUEUED:
+        if len(queue) >= self._most_queued:
             self.lost += 1
             return
         queue.append(packet)

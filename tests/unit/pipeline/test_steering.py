@@ -24,6 +24,9 @@ START = b"INVITE sip:a@b SIP/2.0\r\n"
         (b"Via: x\r\nCall-ID: a@b", b"a@b"),
         (b"Call-ID:\r\nVia: x\r\n\r\n", b""),
         (b"Via: x\r\n\r\nCall-ID: in-the-body@b\r\n", None),
+        (b"i: a@b\r\n\r\nCall-ID: in-the-body@b\r\n", b"a@b"),
+        (b"Call-ID: a@b\nVia: x\r\n\r\n", b"a@b"),
+        (b"Call-ID: a@b \r\n\r\n", b"a@b"),
         (b"Via: x\r\n\r\n", None),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 
 from edge_proxy.addr import Address, Listener, Side, Transport
 from edge_proxy.pipeline.steering import Steering, owner_of
-from edge_proxy.transport import mesh as mesh_module
 from edge_proxy.transport.mesh import Mesh, open_pair
 from edge_proxy.transport.port import Deliver, Received
 
@@ -111,8 +110,9 @@ async def test_worker_that_does_not_read_holds_nobody_up_and_gets_all_later(two:
 
 
 @pytest.mark.asyncio
-async def test_queue_is_bounded_and_what_does_not_fit_is_counted(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mesh_module, "_MAX_QUEUED", 20)
+async def test_queue_is_bounded_and_what_does_not_fit_is_counted(two: Pair) -> None:
+    outboxes = [outbox for _, outbox in two.pairs]
+    two.meshes[0] = Mesh(0, two.pairs[0][0], outboxes, Steering(2, lambda one: one), most_queued=20)
     two.start(0)
     two.land(0, 0, *[message(1, size=60_000)] * 1000)
     lost, sent = two.meshes[0].lost, two.meshes[0].handed_over

@@ -17,7 +17,7 @@ from edge_proxy.addr import Address
 from edge_proxy.transport import datagrams
 from edge_proxy.transport.datagrams import HAS_BATCH, Datagram
 from edge_proxy.transport.port import Received
-from edge_proxy.transport.udp import UdpPort
+from edge_proxy.transport.udp import UdpPort, open_udp_socket
 from tests.kit.ports import has_ipv6
 
 ROOT = Path(__file__).parents[3]
@@ -197,9 +197,10 @@ def test_an_icmp_error_is_counted_and_ends_nothing(is_batched: bool) -> None:
     port.close()
 
 
-def test_kernel_drops_are_counted(is_batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_proxy.transport.udp._WANTED_BUFFER_BYTES", 2048)
-    port = UdpPort(Address("127.0.0.1", 0), is_batched=is_batched)
+def test_kernel_drops_are_counted(is_batched: bool) -> None:
+    bound = open_udp_socket(Address("127.0.0.1", 0))
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    port = UdpPort(bound, is_batched=is_batched)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
         for round_ in (1, 2):
             for _ in range(50):
