@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 import edge_proxy
 from edge_proxy.transport.datagrams import HAS_BATCH
 from tests.kit.peers import missing
+
+settings.register_profile("edge-proxy", deadline=None)  # how long one example takes tells how busy the machine is
+settings.load_profile("edge-proxy")
 
 
 def pytest_report_header() -> str:
