@@ -115,7 +115,8 @@ class Prober(Generic[U]):
         """Send the probes that are due, give up on those that were not answered."""
         if now < self._wheel.next_deadline():
             return
-        self._wheel.fire_due(now, lambda one, event: self._fire(one, event, now))
+        while (one := self._wheel.take_due(now)) is not None:
+            self._fire(one, self._wheel.event, now)
 
     def receive_response(self, response: Message, now: Monotonic) -> bool:
         """Whether this was the response to a probe; then its work is done."""

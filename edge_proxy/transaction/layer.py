@@ -180,7 +180,6 @@ class TransactionLayer(Generic[U]):
     """All transactions of one worker, by key, and the one timer wheel they share."""
 
     __slots__ = (
-        "_now",
         "_timed_out",
         "_wheel",
         "clients",
@@ -202,7 +201,6 @@ class TransactionLayer(Generic[U]):
         self.server_timeouts = 0
         self._wheel: TimerWheel[ServerTransaction[U] | ClientTransaction[U]] = TimerWheel()
         self._timed_out: list[tuple[ClientTransaction[U], U | None]] = []
-        self._now = Monotonic(0.0)
 
     def find_server(self, key: bytes, method: bytes) -> ServerTransaction[U] | None:
         """The server transaction of a request with this `keys.server_key` (an ACK finds its INVITE's)."""
@@ -289,16 +287,14 @@ class TransactionLayer(Generic[U]):
 
         A server transaction whose ACK never came (H) is only counted: nobody is left to be told.
         """
-        self._now = now
         self._timed_out = []
-        self._wheel.fire_due(now, self._fire)
+        wheel = self._wheel
+        while (owner := wheel.take_due(now)) is not None:
+            if isinstance(owner, ServerTransaction):
+                self._run_server(owner, wheel.event, b"", now)
+            else:
+                self._run_client(owner, wheel.event, None, now)
         return self._timed_out
-
-    def _fire(self, owner: ServerTransaction[U] | ClientTransaction[U], event: int) -> None:
-        if isinstance(owner, ServerTransaction):
-            self._run_server(owner, event, b"", self._now)
-        else:
-            self._run_client(owner, event, None, self._now)
 
     def _run_server(self, server: ServerTransaction[U], event: int, data: bytes, now: Monotonic) -> bool:
         step = server.rows[server.state * _EVENTS + event]

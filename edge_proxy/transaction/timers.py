@@ -7,10 +7,9 @@ keep all that its owner holds for so long: it waits in a queue that it can leave
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Final, Generic, TypeVar
 
 from edge_proxy.addr import NEVER, Monotonic
@@ -53,21 +52,25 @@ class TimerSettings:
 class _Slot(Generic[T]):
     """What is due at one tick, in two lists of one order: a pair for each timer would be one more object to keep."""
 
-    __slots__ = ("events", "owners")
+    __slots__ = ("events", "owners", "taken")
 
     def __init__(self) -> None:
         self.owners: list[T] = []
         self.events: list[int] = []
+        self.taken = 0
+        """How many of them, from the first, wait no longer."""
 
 
 class TimerWheel(Generic[T]):
     """Owners and what they wait for, kept in slots of one tick; only slots that hold something exist."""
 
-    __slots__ = ("_slots", "_ticks", "pending")
+    __slots__ = ("_slots", "_ticks", "event", "pending")
 
     def __init__(self) -> None:
         self._slots: dict[int, _Slot[T]] = {}
         self._ticks: list[int] = []
+        self.event = 0
+        """What the owner that was taken last waited for."""
         self.pending = 0
 
     def start(self, at: float, owner: T, event: int) -> None:
@@ -76,7 +79,7 @@ class TimerWheel(Generic[T]):
         slot = self._slots.get(tick)
         if slot is None:
             slot = self._slots[tick] = _Slot()
-            heapq.heappush(self._ticks, tick)
+            heappush(self._ticks, tick)
         slot.owners.append(owner)
         slot.events.append(event)
         self.pending += 1
@@ -85,22 +88,22 @@ class TimerWheel(Generic[T]):
         """When the earliest slot is due; NEVER when nothing is waiting."""
         return Monotonic(self._ticks[0] * TICK_S) if self._ticks else NEVER
 
-    def fire_due(self, now: Monotonic, fire: Callable[[T, int], None]) -> None:
-        """Call `fire(owner, event)` for all that is due at `now`, in order of deadline."""
+    def take_due(self, now: Monotonic) -> T | None:
+        """The owner that is due first, which waits no longer; `event` is for what. None when nothing is due.
+
+        Should its work raise, those behind it are still due.
+        """
         ticks = self._ticks
         while ticks and ticks[0] * TICK_S <= now:
-            slot = self._slots.pop(heapq.heappop(ticks))
-            owners, events = slot.owners, slot.events
-            self.pending -= len(owners)
-            fired = 0
-            try:
-                while fired < len(owners):
-                    fired += 1
-                    fire(owners[fired - 1], events[fired - 1])
-            finally:
-                # Should one of them raise, the others are still due: at the next tick.
-                for index in range(fired, len(owners)):
-                    self.start(now, owners[index], events[index])
+            slot = self._slots[ticks[0]]
+            index = slot.taken
+            if index < len(slot.owners):
+                slot.taken = index + 1
+                self.pending -= 1
+                self.event = slot.events[index]
+                return slot.owners[index]
+            del self._slots[heappop(ticks)]
+        return None
 
 
 class WaitingLine(Generic[T]):
