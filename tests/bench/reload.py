@@ -60,6 +60,9 @@ _PROBE_EVERY_S: Final = 0.004
 _TOLD: Final = '"event":"reload'
 _TOLD_OF_ALL: Final = '"event":"all workers reloaded'
 _PATIENCE_S: Final = 600.0
+_BEFORE_ALL_ELSE: Final = (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+_LAST_CALLS_S: Final = 60.0
+"""A call that had no end until then has none."""
 _CALLS: Final = 1_000_000
 """More than are made: the load ends when the last reload is over."""
 
@@ -82,13 +85,16 @@ class Span(NamedTuple):
 class Probe(threading.Thread):
     """Asks the proxy something trivial, again and again, whatever becomes of the answers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, is_real_time: bool) -> None:
         super().__init__(daemon=True)
+        self._is_real_time = is_real_time
         self._socket = SipSocket((INITECH_HOST, site.initech_port), (PROXY_HOST, site.customers_port))
         self._is_over = threading.Event()
         self.waits: list[Wait] = []
 
     def run(self) -> None:
+        if self._is_real_time:
+            os.sched_setscheduler(0, *_BEFORE_ALL_ELSE)
         asked: dict[bytes, float] = {}
         next_at = time.monotonic()
         while not self._is_over.is_set() or asked:
@@ -133,9 +139,7 @@ def reload(
             proxy.reload_file(timeout_s=_PATIENCE_S)
             _run(proxy, "add", NEW_NUMBER, "--customer", "acme")
             with watched_cores(directory, os.sched_getaffinity(0) if is_real_time else ()) as stillness:
-                if is_real_time:
-                    RealTime(proxy).start()
-                spans = _under_load(proxy, directory, size, rate)
+                spans = _under_load(proxy, directory, size, rate, is_real_time=is_real_time)
             proxy.flushed()
             for number in range(workers):
                 _check(*_journal(read_evidence(directory / "data", number)))
@@ -214,7 +218,9 @@ def _run(proxy: ProxyProcess, *arguments: str | Path) -> None:
         raise SystemExit(f"numbers {arguments[0]} failed: {done.stderr}")
 
 
-def _under_load(proxy: ProxyProcess, directory: Path, size: scale.Size, rate: int) -> dict[str, Span]:
+def _under_load(
+    proxy: ProxyProcess, directory: Path, size: scale.Size, rate: int, *, is_real_time: bool
+) -> dict[str, Span]:
     site = proxy.site
     spans: dict[str, tuple[float, float]] = {}
     with (
@@ -224,8 +230,11 @@ def _under_load(proxy: ProxyProcess, directory: Path, size: scale.Size, rate: in
             directory, site, "uac_either", site.globex_port, rate // _NEWCOMERS, f"<sip:{NEW_NUMBER}@a.example>"
         ) as new,
     ):
+        if is_real_time:
+            pids = [proxy.pid] if proxy.workers == 1 else [proxy.worker_pid(one) for one in range(proxy.workers)]
+            RealTime([*pids, uas.pid, owner.pid, new.pid]).start()
         time.sleep(2.0)
-        probe = Probe(site)
+        probe = Probe(site, is_real_time=is_real_time)
         probe.start()
         with _span(spans, "quiet"):
             time.sleep(_QUIET_S)
@@ -236,16 +245,26 @@ def _under_load(proxy: ProxyProcess, directory: Path, size: scale.Size, rate: in
             _reload(proxy)
         time.sleep(2.0)
         probe.stop()
+        lost = _lost_by_sipp(site)
         for caller in (owner, new):
-            result = caller.finish()
+            result = caller.finish(_LAST_CALLS_S)
             if (result.exit_code, result.failed) != (0, 0) or result.successful != result.created:
-                raise SystemExit(f"{result.failed} of {result.created} calls failed: {caller.errors()[-2000:]}")
+                count = result.created - result.successful
+                text = f"{count} of {result.created} calls failed or did not end; {caller.errors()[-2000:]}"
+                raise SystemExit(f"{text}\n{lost} datagrams did not fit SIPp's own sockets: the machine is too busy")
         uas.quit_now()
     console.print(f"{owner.finish().created + new.finish().created:,} calls, none failed.")
     return {
         what: Span(begin, end, [wait for wait in probe.waits if begin <= wait.at < end])
         for what, (begin, end) in spans.items()
     }
+
+
+def _lost_by_sipp(site: Site) -> int:
+    """Datagrams that the kernel had no room for in SIPp's sockets: it was not at work, since the machine is busy."""
+    ports = {site.carrier_port, site.acme_port, site.globex_port}
+    sockets = [line.split() for line in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(int(columns[-1]) for columns in sockets if int(columns[1].rpartition(":")[2], 16) in ports)
 
 
 def _reload(proxy: ProxyProcess) -> None:
@@ -280,12 +299,11 @@ def repeat(size: scale.Size, times: int, figures: dict[str, object]) -> None:
 
 
 class RealTime(threading.Thread):
-    """Runs the proxy's threads before everything else on the machine, which is then not what is measured (root only).
-    Processes that they start do not have it."""
+    """Runs all threads of these processes before everything else on the machine, which is then not what is measured
+    (root only). Processes that they start do not have it."""
 
-    def __init__(self, proxy: ProxyProcess) -> None:
+    def __init__(self, pids: list[int]) -> None:
         super().__init__(daemon=True)
-        pids = [proxy.pid] if proxy.workers == 1 else [proxy.worker_pid(number) for number in range(proxy.workers)]
         self._tasks = [Path(f"/proc/{pid}/task") for pid in pids]
 
     def run(self) -> None:
@@ -293,7 +311,7 @@ class RealTime(threading.Thread):
         while all(tasks.exists() for tasks in self._tasks):
             for task in {int(path.name) for tasks in self._tasks for path in tasks.iterdir()} - known:
                 with suppress(ProcessLookupError):
-                    os.sched_setscheduler(task, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+                    os.sched_setscheduler(task, *_BEFORE_ALL_ELSE)
                 known.add(task)
             time.sleep(0.02)
 

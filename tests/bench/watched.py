@@ -91,6 +91,7 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self._steps: list[str] = []
         self._collecting_since = 0.0
+        self._collecting = 0
         gc.callbacks.append(self._collected)
         signal.signal(signal.SIGALRM, self._overdue)
         subprocess._fork_exec = self._forked(subprocess._fork_exec)  # type: ignore[attr-defined]
@@ -137,8 +138,10 @@ class _Watch:
     def _collected(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":
             self._collecting_since = time.thread_time()
+            self._collecting = gc.get_count()[0]
         else:
-            self._note(f"garbage of generation {info['generation']}", self._collecting_since)
+            what = f"garbage of generation {info['generation']}, {self._collecting} new ones,"
+            self._note(what, self._collecting_since)
 
     def _again(self) -> None:
         self._loop.call_later(_EVERY_S, self._tick)

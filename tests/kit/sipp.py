@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -192,6 +193,10 @@ class Sipp:
             self._process.wait()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process.poll() is None
 
@@ -206,10 +211,14 @@ class Sipp:
             self._process.send_signal(signal.SIGUSR1)
         return self.wait()
 
-    def finish(self) -> SippResult:
-        """No new calls; those that are up go on to their end."""
+    def finish(self, within_s: float | None = None) -> SippResult:
+        """No new calls; those that are up go on to their end, and are given up when it does not come in this time."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)  # as the key q
+            if within_s is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(within_s)
+                return self.quit_now()
         return self.wait()
 
     def errors(self) -> str:
