@@ -22,6 +22,7 @@ _MAX_ROUTING_NUMBERS: Final = 4
 _NANP_DIGITS: Final = 11
 _STAR_CODES: Final = re.compile(r"[*#]{1,2}(?:[0-9]{1,4}[*#]|[0-9]{2})")
 """`*31#`, `#31#` and `*43*` as GSM has them, `*67` as the NANP has it."""
+_LETTER: Final = re.compile(r"[^\W\d_]")
 _DIALLED_AFTER: Final = re.compile(r"[,;pPwWxX#*]")
 _NO_DIGITS: Final = re.compile(r"[^0-9]+")
 _ROUTING_NUMBERS: Final = re.compile(r";[ \t]*rn[ \t]*=[ \t]*([^;]{1,64})", re.IGNORECASE)
@@ -61,6 +62,8 @@ def _guess(text: str, plan: DialPlan | None, found: dict[E164, None]) -> None:
     after = _DIALLED_AFTER.search(text)
     if after is not None:
         text = text[: after.start()]
+    if _LETTER.search(text) is not None:
+        return  # a name, with digits in it
     digits = _NO_DIGITS.sub("", text)
     reading = read_number(digits, plan)
     if reading.rule in _WITHIN_A_NETWORK:
