@@ -59,10 +59,12 @@ from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
-_GC_THRESHOLDS: Final = (10_000, 100, 100)
-"""New objects of containers after which the youngest are walked, and how many such walks to one of the older ones.
+_GC_THRESHOLDS: Final = (1_000, 1_000, 100)
+"""How many more objects of containers come than go until the youngest are walked, and how many such walks to one of the
+older ones.
 
-The core makes no cycles, so a walk frees nothing and only its length matters: calls wait for it.
+The core makes no cycles, so a walk frees nothing and only its length matters: calls wait for it. What goes is counted
+whatever its age: while calls end that were up before a reload, which takes them out of all walks, as many come unseen.
 """
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
