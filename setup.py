@@ -21,6 +21,17 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 WORK = ROOT / "build" / "engine"
+COLD = """\
+/* What the runtime of the compiled code is only asked for when something is raised: what leads there is laid aside. */
+struct _object;
+void CPy_AddTraceback(const char *, const char *, int, struct _object *) __attribute__((cold));
+void CPy_TypeError(const char *, struct _object *) __attribute__((cold));
+void CPy_TypeErrorTraceback(const char *, const char *, int, struct _object *, const char *, struct _object *)
+    __attribute__((cold));
+void CPy_AttributeError(const char *, const char *, const char *, const char *, int, struct _object *)
+    __attribute__((cold));
+void CPyError_OutOfMemory(void) __attribute__((cold));
+"""
 
 # Read as a file of its own: importing the package would import the engine that is to be built.
 _spec = importlib.util.spec_from_file_location("engine", ROOT / "edge_proxy" / "engine.py")
@@ -50,7 +61,10 @@ def build() -> None:
         # that have not changed.
         multi_file=True,
     )
+    cold = WORK / "cold.h"
+    cold.write_text(COLD, encoding="ascii")
     for extension in extensions:
+        extension.extra_compile_args += ["-include", str(cold.relative_to(ROOT))]
         # Calls between its own functions are direct: nobody outside replaces one of them.
         extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
     command = BuildInParallel(Distribution({"name": "edge-proxy-engine", "ext_modules": extensions}))
