@@ -126,6 +126,7 @@ def test_calls_fare_as_configured_while_there_is_no_room_for_evidence(
                 proxy.wait_for(lambda _: not is_ready(proxy), "to say that it is not ready")
                 assert proxy.scrape().total("ready") == 0
                 assert status_of(acme, "filled") == 503
+            wait_until_told(proxy, "evidence is not written")  # a disk that is back within two seconds is no news
         finally:
             run("fsfreeze", "-u", data)
         proxy.flushed()
