@@ -19,6 +19,7 @@ from typing import Any, Final
 
 KEPT: Final = 3
 """Files of one kind that stay: the one in use, and those that a worker may still be about to map."""
+_NICENESS: Final = 10
 
 
 def write_whole(path: Path, parts: Iterable[bytes | bytearray]) -> None:
@@ -60,6 +61,18 @@ def remove_old(current: Path, pattern: str) -> None:
     for path in others[KEPT - 1 :]:
         with suppress(OSError):
             path.unlink()
+
+
+def give_way() -> None:
+    """Take from now on only the processor time that nobody else wants: calls come first.
+
+    Whoever is merely nicer than a worker still keeps it waiting until the turn it has begun is over, some milliseconds.
+    On a machine without an idle moment a three-hundredth is left to it.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except (AttributeError, OSError):  # another system, or one that does not allow it
+        os.nice(_NICENESS)
 
 
 def ask(module: str, request: object) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from bisect import bisect_right
 from collections import Counter
@@ -21,7 +20,7 @@ from operator import eq, itemgetter
 from pathlib import Path
 from typing import Final
 
-from edge_proxy.compiled_files import remove_old
+from edge_proxy.compiled_files import give_way, remove_old
 from edge_proxy.inventory.compiled import (
     BuildProblem,
     BuildRequest,
@@ -39,7 +38,6 @@ from edge_proxy.numbers.index_file import LAYOUT, Batch, pack_columns
 MAX_PROBLEMS: Final = 100
 
 _VERSION_CHARS: Final = 12
-_NICENESS: Final = 10
 _NOBODY: Final = -1
 _UNKNOWN: Final = -2
 
@@ -71,7 +69,7 @@ def build(request: BuildRequest) -> BuildResult:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
-    os.nice(_NICENESS)  # calls come first
+    give_way()
     asked = json.load(sys.stdin)
     asked["inline"] = [InlineRange(**one) for one in asked["inline"]]
     try:
