@@ -55,7 +55,10 @@ def load_asn_table(
 
 
 def build(table: Path, directory: Path) -> Path | None:
-    """Make the file unless it is there; None where it cannot be written. Raises ConfigError, OSError and the like."""
+    """Make the file unless it is there, in a process of its own; None where it cannot be written.
+
+    Raises ConfigError, OSError and the like.
+    """
     digest = hashlib.sha256(f"{LAYOUT} {table.suffix}".encode())
     with table.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -63,6 +66,7 @@ def build(table: Path, directory: Path) -> Path | None:
     path = directory / f"asn-{digest.hexdigest()[:_HASH_CHARS]}.idx"
     if _is_whole(path):
         return path
+    give_way()
     with _open_table(table) as file:
         parts = pack_asn_table(AsnTable.from_lines(_lines(file, lambda _: None), str(table)))
     try:
@@ -75,7 +79,6 @@ def build(table: Path, directory: Path) -> Path | None:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
-    give_way()
     asked = json.load(sys.stdin)
     table = Path(asked["table"])
     answer: dict[str, object]

@@ -67,7 +67,8 @@ def give_way() -> None:
     """Take from now on only the processor time that nobody else wants: calls come first.
 
     Whoever is merely nicer than a worker still keeps it waiting until the turn it has begun is over, some milliseconds.
-    On a machine without an idle moment a three-hundredth is left to it.
+    On a machine without an idle moment a three-hundredth is left to it, so it is for what is to be made, not to find
+    out that there is nothing to do.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -43,13 +43,14 @@ _UNKNOWN: Final = -2
 
 
 def build(request: BuildRequest) -> BuildResult:
-    """Make the index unless it is there. Raises InventoryError."""
+    """Make the index unless it is there, in a process of its own. Raises InventoryError."""
     with Inventory.open(request.url, create=False) as inventory, inventory.reading() as reading:
         owners = _owners(reading, request)
         next_change_at = _next_change(reading, request.now)
         path = index_path(Path(request.directory), _version(reading, request, owners))
         if _is_whole(path):
             return BuildResult(str(path), next_change_at)
+        give_way()
         problems = _conflicts(reading, request)
         unknown = Counter[int]()
         inline = sorted((one.first, one.last, one.owner) for one in request.inline)
@@ -69,7 +70,6 @@ def build(request: BuildRequest) -> BuildResult:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
-    give_way()
     asked = json.load(sys.stdin)
     asked["inline"] = [InlineRange(**one) for one in asked["inline"]]
     try:
