@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from edge_proxy.compiled_files import ask, give_way, map_whole, remove_old, write_whole
+from edge_proxy.compiled_files import NICENESS, ask, give_way, map_whole, remove_old, write_whole
 from edge_proxy.config import Settings, settings_error
 from edge_proxy.errors import ConfigError
 from edge_proxy.traffic.asn_file import LAYOUT, pack_asn_table, read_asn_table
@@ -79,6 +79,7 @@ def build(table: Path, directory: Path) -> Path | None:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
+    os.nice(NICENESS)
     asked = json.load(sys.stdin)
     table = Path(asked["table"])
     answer: dict[str, object]

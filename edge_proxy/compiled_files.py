@@ -19,7 +19,8 @@ from typing import Any, Final
 
 KEPT: Final = 3
 """Files of one kind that stay: the one in use, and those that a worker may still be about to map."""
-_NICENESS: Final = 10
+NICENESS: Final = 10
+"""Of who compiles, from the start: calls come first."""
 
 
 def write_whole(path: Path, parts: Iterable[bytes | bytearray]) -> None:
@@ -70,10 +71,8 @@ def give_way() -> None:
     On a machine without an idle moment a three-hundredth is left to it, so it is for what is to be made, not to find
     out that there is nothing to do.
     """
-    try:
+    with suppress(AttributeError, OSError):  # another system, or one that does not allow it
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except (AttributeError, OSError):  # another system, or one that does not allow it
-        os.nice(_NICENESS)
 
 
 def ask(module: str, request: object) -> dict[str, Any]:

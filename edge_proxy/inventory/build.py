@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from bisect import bisect_right
 from collections import Counter
@@ -20,7 +21,7 @@ from operator import eq, itemgetter
 from pathlib import Path
 from typing import Final
 
-from edge_proxy.compiled_files import give_way, remove_old
+from edge_proxy.compiled_files import NICENESS, give_way, remove_old
 from edge_proxy.inventory.compiled import (
     BuildProblem,
     BuildRequest,
@@ -70,6 +71,7 @@ def build(request: BuildRequest) -> BuildResult:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
+    os.nice(NICENESS)
     asked = json.load(sys.stdin)
     asked["inline"] = [InlineRange(**one) for one in asked["inline"]]
     try:
