@@ -35,7 +35,7 @@ def from_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
     if claim.is_anonymous:
         if case.facts.asserted or case.facts.hinted is not None:
             return None
-        return Finding(Reason.IDENTITY_MISSING, "From is withheld and no P-Asserted-Identity stands beside it")
+        return Finding(Reason.IDENTITY_MISSING, "From is withheld and nothing beside it names a number")
     if claim.number is not None and _passed_on(case.facts, book, customer):
         return None
     return Finding(Reason.FROM_NOT_OWNED, _not_owned(claim, customer))
