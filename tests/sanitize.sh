@@ -1,5 +1,5 @@
 #!/bin/sh
-# The compiled parts under AddressSanitizer and UndefinedBehaviorSanitizer: the two modules in C and the engine
+# The compiled parts under AddressSanitizer and UndefinedBehaviorSanitizer: the modules in C and the engine
 # are built anew in build/sanitized, then what is hostile runs on them: torture, property and differential tests, the
 # fuzz and worst-case messages, every datagram test over real sockets, and the tests of the slabs. Called by
 # `make sanitize`; takes some ten minutes.
@@ -13,7 +13,7 @@ rm -rf "$tree"
 mkdir -p "$tree"
 cp -r edge_proxy tests config setup.py pyproject.toml README.md "$tree"
 cd "$tree"
-rm -rf edge_proxy/_engine edge_proxy/transport/*.so
+rm -rf edge_proxy/_engine edge_proxy/routing/*.so edge_proxy/transport/*.so
 CFLAGS="$flags" LDFLAGS="$flags" "$python" setup.py -q build_ext --inplace
 CFLAGS="$flags" LDFLAGS="$flags" EDGE_PROXY_ENGINE_OPT=1 "$python" setup.py -q build_engine
 
@@ -30,6 +30,6 @@ export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider \
   --deselect tests/unit/transport/test_slabs.py::test_a_few_that_live_on_keep_a_slab_each \
   --deselect tests/unit/transport/test_slabs.py::test_without_addresses_all_stays_as_it_was \
-  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/sip tests/torture tests/unit/test_engines_agree.py
+  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/routing tests/unit/sip tests/torture tests/unit/test_engines_agree.py
 "$python" -m tests.bench.hostile --this-engine --time --most 3
 echo "nothing found"

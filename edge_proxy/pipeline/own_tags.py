@@ -5,8 +5,7 @@ Most requests are answered by the far end; so a tag is made when an answer needs
 
 from __future__ import annotations
 
-import hashlib
-
+from edge_proxy.routing.keyed import digests
 from edge_proxy.sip.message import Message
 from edge_proxy.transaction.keys import key_of_transaction
 
@@ -17,13 +16,11 @@ class OwnTags:
     __slots__ = ("_keyed",)
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hashlib.blake2b(key=secret, digest_size=8)
+        self._keyed = digests(8, key=secret)
 
     def of(self, key: bytes) -> bytes:
         """The tag of all answers to the requests with this `keys.server_key`."""
-        tag = self._keyed.copy()  # the key is worked in once
-        tag.update(key)
-        return tag.hexdigest().encode()
+        return self._keyed.hex(key)
 
     def of_transaction(self, transaction: bytes) -> bytes:
         """The same from the key of the server transaction."""

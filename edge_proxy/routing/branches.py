@@ -8,24 +8,13 @@ whichever address it comes from.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Final, final
 
-from edge_proxy.sip import grammar
+from edge_proxy.routing.keyed import keyed
 from edge_proxy.sip.message import Message
 
 _DIGEST_BYTES: Final = 12
 """Of a billion branches, two are alike with a probability of 2**-37."""
-_HALF_KEY_BYTES: Final = 16
-
-
-def keyed_digest(secret: bytes, purpose: bytes, size: int) -> blake2b:
-    """A digest of this many bytes that nobody without the node's secret can compute, to be copied for each request.
-
-    Its key, one for each purpose, stands where salt and personalisation do: a block less to digest than with `key=`.
-    """
-    key = blake2b(purpose, key=secret, digest_size=2 * _HALF_KEY_BYTES).digest()
-    return blake2b(digest_size=size, salt=key[:_HALF_KEY_BYTES], person=key[_HALF_KEY_BYTES:])
 
 
 @final
@@ -35,7 +24,7 @@ class Branches:
     __slots__ = ("_keyed",)
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = keyed_digest(secret, b"branches", _DIGEST_BYTES)
+        self._keyed = keyed(secret, b"branches", _DIGEST_BYTES)
 
     def of(self, request: Message, key: bytes, attempt: int, mark: bytes) -> bytes:
         """Of this attempt to forward a request with this key: its server transaction's, or `keys.server_key` when it
@@ -43,8 +32,4 @@ class Branches:
 
         The key is what §16.11 asks for. Call-ID and CSeq number are for clients that use a branch again.
         """
-        digest = self._keyed.copy()
-        digest.update(b"%b\0%b\0%d %d" % (key, request.call_id, request.cseq, attempt))
-        if mark:
-            return grammar.MAGIC_COOKIE + digest.hexdigest().encode() + b"." + mark
-        return grammar.MAGIC_COOKIE + digest.hexdigest().encode()
+        return self._keyed.branch(key, request.call_id, request.cseq, attempt, mark)

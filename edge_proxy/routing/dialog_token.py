@@ -9,14 +9,11 @@ the ACK, and the BYE of a short call, bring one that was at hand a moment before
 from __future__ import annotations
 
 import struct
-from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
-from hashlib import blake2b
-from hmac import compare_digest
 from typing import Final, final
 
 from edge_proxy.addr import Side
-from edge_proxy.routing.forward import URL_SAFE
+from edge_proxy.routing.keyed import digests
 
 _FIXED: Final = struct.Struct(">BQI")
 _MAC_BYTES: Final = 9
@@ -26,7 +23,6 @@ _MOST_KNOWN: Final = 4096
 _VERSION: Final = 2
 _EMERGENCY: Final = 0x80
 """In the head, above version and side: tokens from before it had a meaning do not have it."""
-_FROM_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _CUSTOMERS: Final = Side.CUSTOMERS
 _CARRIERS: Final = Side.CARRIERS
 
@@ -68,7 +64,7 @@ class DialogSigner:
     __slots__ = ("_keyed", "_known", "_known_before")
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = blake2b(key=key, digest_size=_MAC_BYTES)
+        self._keyed = digests(_MAC_BYTES, key=key)
         self._known: dict[bytes, _Known] = {}
         self._known_before: dict[bytes, _Known] = {}
 
@@ -76,10 +72,7 @@ class DialogSigner:
         """The token, as characters that a URI parameter may hold."""
         head = _VERSION << 1 | (state.caller_side is _CARRIERS) | (_EMERGENCY if state.is_emergency else 0)
         payload = _FIXED.pack(head, state.evidence_id, state.started_s) + state.customer.encode()
-        raw = self._mac(payload, call_id) + payload
-        token = b2a_base64(raw, newline=False).translate(URL_SAFE)
-        if len(raw) % 3:
-            token = token[: len(raw) % 3 - 3]  # without what only fills it up
+        token = self._keyed.sign(payload, call_id)
         self._remember(token, _Known(state, call_id))
         return token
 
@@ -113,14 +106,8 @@ class DialogSigner:
     def _open(self, token: bytes, call_id: bytes) -> DialogState | None:
         if len(token) > _LONGEST_TOKEN:
             return None
-        try:
-            raw = a2b_base64(token.translate(_FROM_URL_SAFE) + b"=" * (-len(token) % 4))
-        except ValueError:
-            return None
-        if b2a_base64(raw, newline=False).translate(URL_SAFE).rstrip(b"=") != token:
-            return None  # the decoder skips characters that are none of its own, and the last bits of the last one
-        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if len(payload) < _FIXED.size or not compare_digest(mac, self._mac(payload, call_id)):
+        payload = self._keyed.open(token, call_id)
+        if payload is None or len(payload) < _FIXED.size:
             return None
         head, evidence_id, started_s = _FIXED.unpack_from(payload)
         if (head & ~_EMERGENCY) >> 1 != _VERSION:
@@ -128,9 +115,3 @@ class DialogSigner:
         side = _CARRIERS if head & 1 else _CUSTOMERS
         customer = payload[_FIXED.size :].decode("utf-8", "replace")
         return DialogState(side, customer, evidence_id, started_s, bool(head & _EMERGENCY))
-
-    def _mac(self, payload: bytes, call_id: bytes) -> bytes:
-        # Its length keeps payload and Call-ID apart: the end of one cannot pass for the beginning of the other.
-        mac = self._keyed.copy()
-        mac.update(len(payload).to_bytes(2, "big") + payload + call_id)
-        return mac.digest()

@@ -41,8 +41,6 @@ _ROUTING_NUMBER: Final = re.compile(
 )
 _MOST_KEPT: Final = 64
 _begins_of: Final[dict[Listener, tuple[bytes, bytes, bytes]]] = {}
-URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-"""Base 64 in the letters that a URI and a token may hold (RFC 4648 §5)."""
 
 
 @mypyc_attr(acyclic=True)

@@ -10,12 +10,11 @@ find: it only goes on with a Route of ours that bears the dialog's token, and ea
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from typing import Final, final
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.routing.branches import keyed_digest
-from edge_proxy.routing.forward import MOST_ROUTES, URL_SAFE, OwnUris
+from edge_proxy.routing.forward import MOST_ROUTES, OwnUris
+from edge_proxy.routing.keyed import keyed
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.message import Message
@@ -30,7 +29,7 @@ class LoopMarks:
     __slots__ = ("_keyed",)
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = keyed_digest(secret, b"loops", _MARK_BYTES)
+        self._keyed = keyed(secret, b"loops", _MARK_BYTES)
 
     def of(self, request: Message, origin: bytes) -> bytes:
         """The second part of our branch (§4.2.1), 8 characters: equal only if nothing that decides the way has changed.
@@ -42,9 +41,7 @@ class LoopMarks:
         text = b"%b\0%b\0%d\0%b" % (request.uri, request.call_id, request.cseq, origin)
         if request.first[grammar.ROUTE] >= 0:
             text += b"\0" + b"\0".join(request.list_values(grammar.ROUTE, MOST_ROUTES))
-        digest = self._keyed.copy()
-        digest.update(text)
-        return b2a_base64(digest.digest(), newline=False).translate(URL_SAFE)
+        return self._keyed.base64(text)
 
 
 def has_looped(request: Message, mark: bytes, own: OwnUris) -> bool:
