@@ -22,9 +22,9 @@ MAX_TOLD: Final = 100
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-def compile_asserted(settings: Settings) -> Snapshot:
-    """The snapshot that is to serve. Raises ConfigErrors also when an assertion does not hold for it."""
-    snapshot = compile_snapshot(settings)
+def compile_asserted(settings: Settings, serving: Snapshot | None = None) -> Snapshot:
+    """What is to serve after `serving`. Raises ConfigErrors also when an assertion does not hold for it."""
+    snapshot = compile_snapshot(settings, serving=serving)
     check_assertions(settings, snapshot)
     return snapshot
 

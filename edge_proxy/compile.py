@@ -29,7 +29,7 @@ from edge_proxy.config import (
 )
 from edge_proxy.config.refusals import compile_refusals
 from edge_proxy.errors import ConfigError
-from edge_proxy.inventory.compiled import BuildRequest, InlineRange, compile_apart, map_index
+from edge_proxy.inventory.compiled import BuildRequest, InlineRange, index_apart, index_version
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.e164 import dial_plan
 from edge_proxy.numbers.emergency import emergency_plan, joined_plan
@@ -57,10 +57,10 @@ _TOLD_BY_SOURCE: Final = ("mode", "trusted_identity", "hide_topology")
 _PACKAGED_FINGERPRINTS: Final = Path(__file__).parent / "policy" / "fingerprints.tsv"
 
 
-def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
+def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snapshot | None = None) -> Snapshot:
     """Build what a worker decides from, with the numbers as they are owned at `now`; by default, at this moment.
 
-    Raises `ConfigErrors` with all that is wrong.
+    What is mapped of `serving` and has not changed is taken over from it. Raises `ConfigErrors` with all that is wrong.
     """
     now = Wall(time.time()) if now is None else now
     errors: list[ConfigError] = []
@@ -75,8 +75,8 @@ def compile_snapshot(settings: Settings, now: Wall | None = None) -> Snapshot:
         _targets(settings, Side.CARRIERS, f"trunks[{ordinal}]", trunk, trunk.id, errors)
         for ordinal, trunk in enumerate(settings.trunks)
     )
-    asn_table = load_asn_table(settings, digest.update, errors)
-    owned = _load_ownership(settings, now, digest.update, errors)
+    asn_table = load_asn_table(settings, digest.update, errors, None if serving is None else serving.asn_table)
+    owned = _load_ownership(settings, now, digest.update, errors, serving)
     lists = load_lists(settings, now, digest.update, errors)
     realm = _realm(settings, digest.update, errors)
     if owned is not None:
@@ -392,7 +392,11 @@ class _Owned(NamedTuple):
 
 
 def _load_ownership(
-    settings: Settings, now: Wall, update_digest: Callable[[bytes], object], errors: list[ConfigError]
+    settings: Settings,
+    now: Wall,
+    update_digest: Callable[[bytes], object],
+    errors: list[ConfigError],
+    serving: Snapshot | None,
 ) -> _Owned | None:
     """Who owns which number: what is written in the configuration and what is in the inventory, together."""
     if settings.numbers.inventory is None and not (settings.data_dir / "numbers.sqlite").exists():
@@ -417,13 +421,12 @@ def _load_ownership(
         now=now,
     )
     try:
-        result = compile_apart(request)
-        errors.extend(settings_error(settings, problem.key, problem.text) for problem in result.problems)
-        if result.problems:
-            return None
-        index = map_index(Path(result.path))
+        result, index = index_apart(request, None if serving is None else serving.rulebook.ownership)
     except InventoryError as error:
         errors.append(settings_error(settings, key, str(error)))
         return None
-    update_digest(index.version.encode())
+    if index is None:
+        errors.extend(settings_error(settings, problem.key, problem.text) for problem in result.problems)
+        return None
+    update_digest(index_version(Path(result.path)).encode())
     return _Owned(index, None if result.next_change_at is None else Wall(result.next_change_at))

@@ -1,7 +1,8 @@
 """The ASN table: the path of a text file in, a table out; a large one is compiled once, to a file that workers map.
 
 `python -m edge_proxy.compile_asn` makes `asn-<hash of the text>.idx` in the data directory: a million lines take
-seconds, in which a worker that read them itself would answer late. Where there is no such directory, or it is somebody
+seconds, in which a worker that read them itself would answer late. A note beside it (compiled_notes.py) says which
+text that was: while its file is as it was, no process is started. Where there is no such directory, or it is somebody
 else's, the table is read here, which is slower and right as well.
 """
 
@@ -14,10 +15,12 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
 from edge_proxy.compiled_files import NICENESS, ask, give_way, map_whole, remove_old, write_whole
+from edge_proxy.compiled_notes import Look, look_at, recall, remember
 from edge_proxy.config import Settings, settings_error
 from edge_proxy.errors import ConfigError
 from edge_proxy.traffic.asn_file import LAYOUT, pack_asn_table, read_asn_table
@@ -33,18 +36,24 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def load_asn_table(
-    settings: Settings, update_digest: Callable[[bytes], object], errors: list[ConfigError]
+    settings: Settings,
+    update_digest: Callable[[bytes], object],
+    errors: list[ConfigError],
+    serving: AsnTable | None = None,
 ) -> AsnTable | None:
-    """The configuration's table; None, and the reason among `errors`, when there is none that can be used."""
+    """The configuration's table; None, and the reason among `errors`, when there is none that can be used.
+
+    It is `serving` itself where that was mapped from a file and nothing has changed.
+    """
     if settings.asn is None:
         return AsnTable.empty()
     path = settings.asn.table
     try:
         if path.stat().st_size * (_DEFLATED if _is_gzip(path) else 1) > SMALL_BYTES and _is_ours(settings.data_dir):
-            compiled = _compile_apart(path, settings.data_dir)
-            if compiled is not None:
-                update_digest(compiled.name.encode())
-                return read_asn_table(map_whole(compiled))
+            table = _table_apart(path, settings.data_dir, serving)
+            if table is not None:
+                update_digest(table.version.encode())
+                return table
         with _open_table(path) as file:
             return AsnTable.from_lines(_lines(file, update_digest), str(path))
     except ConfigError as error:
@@ -59,12 +68,14 @@ def build(table: Path, directory: Path) -> Path | None:
 
     Raises ConfigError, OSError and the like.
     """
+    look = look_at([table])
     digest = hashlib.sha256(f"{LAYOUT} {table.suffix}".encode())
     with table.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     path = directory / f"asn-{digest.hexdigest()[:_HASH_CHARS]}.idx"
     if _is_whole(path):
+        _remember(table, look, path)
         return path
     give_way()
     with _open_table(table) as file:
@@ -74,6 +85,7 @@ def build(table: Path, directory: Path) -> Path | None:
     except OSError:
         return None
     remove_old(path, "asn-*.idx")
+    _remember(table, look, path)
     return path
 
 
@@ -93,6 +105,22 @@ def main() -> None:
     json.dump(answer, sys.stdout)
 
 
+def _table_apart(table: Path, directory: Path, serving: AsnTable | None) -> AsnTable | None:
+    known = recall(_note(directory), _asked(table))
+    if known is not None:
+        made = Path(known["path"])
+        if serving is not None and serving.version == made.name:
+            return serving
+        with suppress(OSError, ValueError):  # it will be made again
+            return _map(made)
+    compiled = _compile_apart(table, directory)
+    return None if compiled is None else _map(compiled)
+
+
+def _map(made: Path) -> AsnTable:
+    return read_asn_table(map_whole(made), made.name)
+
+
 def _compile_apart(table: Path, directory: Path) -> Path | None:
     answer = ask(__name__, {"table": str(table), "directory": str(directory)})
     if "error" in answer:
@@ -102,13 +130,25 @@ def _compile_apart(table: Path, directory: Path) -> Path | None:
     return None if answer["path"] is None else Path(answer["path"])
 
 
+def _remember(table: Path, look: Look, made: Path) -> None:
+    remember(_note(made.parent), _asked(table), look, made, {"path": str(made)})
+
+
+def _note(directory: Path) -> Path:
+    return directory / "asn.note"
+
+
+def _asked(table: Path) -> str:
+    return f"{LAYOUT} {table.absolute()}"
+
+
 def _is_ours(directory: Path) -> bool:
     return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        read_asn_table(map_whole(path))
+        _map(path)
     except (OSError, ValueError):
         return False
     return True

@@ -59,20 +59,25 @@ class Pace:
         self._until = time.monotonic() + _WORK_S
 
 
-def prepare(path: Path, check: Callable[[Settings], None], pace: Pace) -> tuple[Settings, Snapshot]:
-    """Read, check and compile; the settings come without the customers, who are in the snapshot.
+def prepare(
+    path: Path, check: Callable[[Settings], None], pace: Pace, serving: Snapshot | None = None
+) -> tuple[Settings, Snapshot]:
+    """Read, check and compile what is to serve after `serving`; the settings come without the customers, who are in the
+    snapshot.
 
     Raises EdgeProxyError, and what `check` raises.
     """
     with pace.kept():
-        return _prepare(path, check, pace)
+        return _prepare(path, check, pace, serving)
 
 
-def _prepare(path: Path, check: Callable[[Settings], None], pace: Pace) -> tuple[Settings, Snapshot]:
+def _prepare(
+    path: Path, check: Callable[[Settings], None], pace: Pace, serving: Snapshot | None
+) -> tuple[Settings, Snapshot]:
     settings = load_settings(path)
     try:
         check(settings)
-        snapshot = compile_asserted(settings)
+        snapshot = compile_asserted(settings, serving)
         return settings.model_copy(update={"customers": []}), snapshot
     except EdgeProxyError as error:
         # Its traceback would hold all that was read until the loop has told what is wrong.

@@ -438,7 +438,7 @@ class Supervisor:
     def _compile(self) -> None:
         try:
             settings = load_settings(self._config_path)
-            snapshot = compile_asserted(settings)
+            snapshot = compile_asserted(settings, self._snapshot)
             self._compiled = without_customers(settings), snapshot
         except EdgeProxyError as error:
             self._compiled = error

@@ -405,7 +405,7 @@ class Worker:
         try:
             with uncollected():
                 settings, snapshot = await asyncio.to_thread(
-                    prepare, self._config_path, self._check_unchanged, self._pace()
+                    prepare, self._config_path, self._check_unchanged, self._pace(), self.pipeline.snapshot
                 )
                 for identity in self._identities:
                     if await asyncio.to_thread(identity.refresh):

@@ -22,17 +22,21 @@ from pathlib import Path
 from typing import Final
 
 from edge_proxy.compiled_files import NICENESS, give_way, remove_old
+from edge_proxy.compiled_notes import look_at
 from edge_proxy.inventory.compiled import (
     BuildProblem,
     BuildRequest,
     BuildResult,
     InlineRange,
     index_path,
+    index_version,
     map_index,
+    remember_result,
     write_index,
 )
 from edge_proxy.inventory.overlay import describe_range
 from edge_proxy.inventory.rights import FOREVER, InventoryError
+from edge_proxy.inventory.schema import files_of
 from edge_proxy.inventory.store import Inventory, Reading
 from edge_proxy.numbers.index_file import LAYOUT, Batch, pack_columns
 
@@ -45,6 +49,14 @@ _UNKNOWN: Final = -2
 
 def build(request: BuildRequest) -> BuildResult:
     """Make the index unless it is there, in a process of its own. Raises InventoryError."""
+    look = look_at(files_of(request.url))
+    result = _build(request)
+    if look.states and not result.problems:
+        remember_result(request, look, result)
+    return result
+
+
+def _build(request: BuildRequest) -> BuildResult:
     with Inventory.open(request.url, create=False) as inventory, inventory.reading() as reading:
         owners = _owners(reading, request)
         next_change_at = _next_change(reading, request.now)
@@ -56,7 +68,7 @@ def build(request: BuildRequest) -> BuildResult:
         unknown = Counter[int]()
         inline = sorted((one.first, one.last, one.owner) for one in request.inline)
         if not problems:
-            packed = pack_columns(_interleaved(_owned(reading, owners, unknown), inline), path.stem.rpartition("-")[2])
+            packed = pack_columns(_interleaved(_owned(reading, owners, unknown), inline), index_version(path))
         else:
             for _ in _owned(reading, owners, unknown):
                 pass

@@ -154,6 +154,19 @@ def open_engine(url: str, *, create: bool) -> Engine:
     return engine
 
 
+def files_of(url: str) -> list[Path]:
+    """Where such an inventory is kept, whether it exists or not, and where its last changes are until they get there:
+    unless one of them changes, nothing has. None for one that is no file."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return []
+    name = parsed.database
+    if parsed.get_backend_name() != "sqlite" or not name or name.startswith((":", "file:")):
+        return []
+    return [Path(name), Path(f"{name}-wal")]
+
+
 def _make_tables(connection: Connection) -> None:
     """One at a time: who comes second finds them made."""
     if connection.dialect.name == "postgresql":

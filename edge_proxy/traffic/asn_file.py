@@ -47,7 +47,7 @@ def pack_asn_table(table: AsnTable) -> tuple[bytes, ...]:
     return bytes(header), *parts
 
 
-def read_asn_table(buffer: bytes | memoryview) -> AsnTable:
+def read_asn_table(buffer: bytes | memoryview, version: str = "") -> AsnTable:
     """Use a buffer (such as a mapped file) as a table, without copying it. Raises AsnFileError when it is none.
 
     The buffer must stay as it is for as long as the table is in use.
@@ -76,5 +76,10 @@ def read_asn_table(buffer: bytes | memoryview) -> AsnTable:
         raise AsnFileError("its checksum does not match: it is damaged")
     high6, low6, starts4, values4, values6, tops4, numbers, name_ends = columns
     return AsnTable(
-        ranges, RangeMap(starts4, values4, high6, low6, values6, tops4), numbers, name_ends, view[at : at + names]
+        ranges,
+        RangeMap(starts4, values4, high6, low6, values6, tops4),
+        numbers,
+        name_ends,
+        view[at : at + names],
+        version,
     )

@@ -73,10 +73,19 @@ _SPECIAL_RANGES: Final = RangeMap.build(
 class AsnTable:
     """The origin AS of an address, and the name of an AS. Immutable; build it with `from_lines`."""
 
-    __slots__ = ("_asns", "_count", "_map", "_name_ends", "_names", "_ranges")
+    __slots__ = ("_asns", "_count", "_map", "_name_ends", "_names", "_ranges", "version")
+
+    version: str
+    """What names the file that it is read from, in place; empty: it is in memory of its own."""
 
     def __init__(
-        self, ranges: int, range_map: RangeMap, asns: Column, name_ends: Column, names: memoryview[int]
+        self,
+        ranges: int,
+        range_map: RangeMap,
+        asns: Column,
+        name_ends: Column,
+        names: memoryview[int],
+        version: str = "",
     ) -> None:
         """`range_map` gives an index into `asns`, which rise, but for the last: that is `UNKNOWN_ASN`, for index -1,
         the map's "not found". The names stand one after another, in UTF-8, and end where `name_ends` says."""
@@ -86,6 +95,7 @@ class AsnTable:
         self._count = len(asns) - 1
         self._name_ends = name_ends
         self._names = names
+        self.version = version
 
     @classmethod
     def empty(cls) -> AsnTable:

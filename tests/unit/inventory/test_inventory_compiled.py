@@ -6,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from edge_proxy import compiled_files
 from edge_proxy.addr import E164, Address, Side, Transport, Wall
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.compiled_files import KEPT
+from edge_proxy.compiled_notes import look_at
 from edge_proxy.config import ConfigErrors, Settings, parse_settings
 from edge_proxy.inventory import compiled
 from edge_proxy.inventory.build import build
@@ -31,6 +35,8 @@ from tests.kit.inventory_cases import AUTHOR, BASE, load
 from tests.kit.messages import invite_from_carrier
 
 DEFAULT = Path(__file__).parents[3] / "config/edge-proxy.yaml"
+SETTLED_S = 0.15
+"""After this, what was written is told from what is written next by its time."""
 JUNE = 1_780_272_000  # 2026-06-01
 ACME, GLOBEX, INITECH = 0, 1, 2
 
@@ -84,6 +90,97 @@ def test_file_is_made_once_and_named_in_the_snapshot(tmp_path: Path) -> None:
     fill(tmp_path, f"number,customer\n+{BASE + 1},acme\n")
     assert compile_snapshot(settings_in(tmp_path), Wall(JUNE)).version != before
     assert build(request(tmp_path)).is_new
+
+
+class Asked:
+    """Counts how often a process would have been started, and starts it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self._ask = compiled_files.ask
+        monkeypatch.setattr(compiled, "ask", self._count)
+
+    def _count(self, module: str, request: object) -> dict[str, Any]:
+        self.times += 1
+        return self._ask(module, request)
+
+
+def test_unchanged_inventory_is_served_on_without_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a start its index is mapped, at a reload it stays; another policy changes nothing about that."""
+    asked = Asked(monkeypatch)
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    time.sleep(SETTLED_S)
+    settings = settings_in(tmp_path)
+    first = compile_snapshot(settings, Wall(JUNE))
+    again = compile_snapshot(settings, Wall(JUNE + 1))
+    assert (asked.times, again.version) == (1, first.version)
+    assert again.rulebook.ownership is not first.rulebook.ownership
+    assert again.rulebook.ownership.owner_of(E164(BASE)) == ACME
+    watching = settings_in(tmp_path, policy={"mode": "monitor"})
+    third = compile_snapshot(watching, Wall(JUNE + 2), again)
+    assert third.rulebook.ownership is again.rulebook.ownership
+    assert asked.times == 1
+
+
+def test_changed_inventory_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While whoever changed it has it open still, and when its file is put in another's place with the same time; so is
+    another list of customers, or of numbers in the configuration."""
+    asked = Asked(monkeypatch)
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    time.sleep(SETTLED_S)
+    settings = settings_in(tmp_path)
+    serving = compile_snapshot(settings, Wall(JUNE))
+    with Inventory.open(f"sqlite:///{tmp_path / 'numbers.sqlite'}") as inventory:
+        with inventory.reading():  # the changes stay in the log beside the file
+            load(inventory, f"number,customer\n+{BASE + 1},acme\n")
+            serving = compile_snapshot(settings, Wall(JUNE), serving)
+        assert serving.rulebook.ownership.owner_of(E164(BASE + 1)) == ACME
+    path, other = tmp_path / "numbers.sqlite", tmp_path / "other.sqlite"
+    other.write_bytes(path.read_bytes())
+    with Inventory.open(f"sqlite:///{other}") as inventory:
+        inventory.undo_last(AUTHOR)
+    stamp = path.stat()
+    os.utime(other, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    other.rename(path)
+    assert path.stat().st_size == stamp.st_size
+    serving = compile_snapshot(settings, Wall(JUNE), serving)
+    assert serving.rulebook.ownership.owner_of(E164(BASE + 1)) == -1
+    assert asked.times == 3
+    customers = yaml.safe_load(DEFAULT.read_text())["customers"]
+    changed = [customers[1], customers[0], customers[2]]
+    serving = compile_snapshot(settings_in(tmp_path, customers=changed), Wall(JUNE), serving)
+    assert serving.rulebook.ownership.owner_of(E164(BASE)) == 1
+    changed[0]["numbers"] = ["+13105550100-+13105550150"]
+    serving = compile_snapshot(settings_in(tmp_path, customers=changed), Wall(JUNE), serving)
+    assert serving.rulebook.ownership.owner_of(E164(13105550151)) == -1
+    assert asked.times == 5
+
+
+def test_date_that_has_come_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the date on, and when the clock was put back: what is known holds from its moment to the next date."""
+    asked = Asked(monkeypatch)
+    fill(tmp_path, f"number,customer,valid_from\n+{BASE},acme,2026-06-02\n")
+    time.sleep(SETTLED_S)
+    settings = settings_in(tmp_path)
+    tomorrow = JUNE + 86_400
+    found = [(owner(settings, BASE, now), asked.times) for now in (JUNE, tomorrow - 1, tomorrow, tomorrow + 1, JUNE)]
+    assert found == [(None, 1), (None, 1), ("acme", 2), ("acme", 2), (None, 3)]
+
+
+def test_index_that_broke_unnoticed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note says it is as it was, its checksum does not."""
+    asked = Asked(monkeypatch)
+    fill(tmp_path, f"number,customer\n+{BASE},acme\n")
+    time.sleep(SETTLED_S)
+    settings = settings_in(tmp_path)
+    compile_snapshot(settings, Wall(JUNE))
+    (made,) = tmp_path.glob("*.idx")
+    made.write_bytes(made.read_bytes()[:-1] + b"?")
+    note = tmp_path / "numbers.note"
+    known = json.loads(note.read_bytes())
+    note.write_text(json.dumps(known | {"states": known["states"] | look_at([made]).states}))
+    assert owner(settings, BASE) == "acme"
+    assert asked.times == 2
 
 
 def test_rights_hold_in_their_time_and_the_next_date_is_known(tmp_path: Path) -> None:

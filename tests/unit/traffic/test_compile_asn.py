@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from edge_proxy import compile_asn
+from edge_proxy import compile_asn, compiled_files
 from edge_proxy.addr import Asn
 from edge_proxy.compile import compile_snapshot
+from edge_proxy.compiled_notes import look_at, recall, remember
 from edge_proxy.config import ConfigErrors, Settings, parse_settings
 from edge_proxy.traffic.asn_table import AsnTable
 
@@ -56,6 +59,99 @@ def test_large_table_is_compiled_once_and_mapped(tmp_path: Path, name: str) -> N
     assert compile_snapshot(settings).version != before.version
     assert len(list(tmp_path.glob("*.idx"))) == 2
     assert before.asn_table.asn_of("20.1.2.3") == Asn(259)
+
+
+class Asked:
+    """Counts how often a process would have been started, and starts it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self._ask = compiled_files.ask
+        monkeypatch.setattr(compile_asn, "ask", self._count)
+
+    def _count(self, module: str, request: object) -> dict[str, Any]:
+        self.times += 1
+        return self._ask(module, request)
+
+
+@pytest.mark.parametrize("name", ["asn.tsv", "asn.tsv.gz"])
+def test_unchanged_table_is_served_on_without_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """After a start it is mapped; at a reload it stays as it is mapped."""
+    asked = Asked(monkeypatch)
+    path = tmp_path / name
+    settings = settings_of(tmp_path, path)
+    write_table(path)
+    first = compile_snapshot(settings)
+    again = compile_snapshot(settings)
+    assert (asked.times, again.version) == (1, first.version)
+    assert again.asn_table is not first.asn_table
+    assert again.asn_table.asn_of("20.1.2.3") == Asn(259)
+    third = compile_snapshot(settings, serving=again)
+    assert third.asn_table is again.asn_table
+    assert (asked.times, third.version) == (1, first.version)
+
+
+def test_changed_table_is_seen_whatever_its_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written in place, or another put in its place, or given by another path; and a changed compiled file."""
+    asked = Asked(monkeypatch)
+    path, other = tmp_path / "asn.tsv", tmp_path / "other.tsv"
+    settings = settings_of(tmp_path, path)
+    write_table(path)
+    serving = compile_snapshot(settings)
+    stamp, text = path.stat(), path.read_text()
+    for asn, target in ((7001, path), (7002, other)):
+        target.write_text(text.replace("\t3000\t", f"\t{asn}\t"))
+        os.utime(target, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        target.rename(path)
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (stamp.st_size, stamp.st_mtime_ns)
+        serving = compile_snapshot(settings, serving=serving)
+        assert serving.asn_table.asn_of("20.11.183.1") == Asn(asn)
+    write_table(other)
+    assert table_of(settings_of(tmp_path, other)).asn_of("20.11.183.1") == Asn(LARGE)
+    assert asked.times == 4
+    made = tmp_path / serving.asn_table.version
+    made.write_bytes(made.read_bytes()[:-1] + b"?")
+    assert compile_snapshot(settings, serving=serving).asn_table.asn_of("20.11.183.1") == Asn(7002)
+    assert asked.times == 5
+
+
+def test_note_that_does_not_help_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is broken, and one whose compiled file broke below the file system: asked again, never an error."""
+    asked = Asked(monkeypatch)
+    path = tmp_path / "asn.tsv"
+    settings = settings_of(tmp_path, path)
+    write_table(path)
+    compile_snapshot(settings)
+    note = tmp_path / "asn.note"
+    whole = json.loads(note.read_bytes())
+    for broken in (b"", b"{", b"[]", b"7", b'{"asked": "", "states": 3}'):
+        note.write_bytes(broken)
+        assert table_of(settings).ranges == LARGE
+    assert asked.times == 6
+    (made,) = tmp_path.glob("*.idx")
+    made.write_bytes(made.read_bytes()[:-1] + b"?")
+    state = look_at([made]).states
+    note.write_text(json.dumps(whole | {"states": whole["states"] | state}))
+    assert table_of(settings).ranges == LARGE
+    assert asked.times == 7
+
+
+def test_file_that_may_be_written_again_unnoticed_is_not_noted(tmp_path: Path) -> None:
+    """The clock of a file system ticks slowly: what was written just before it was looked at is looked at again."""
+    path, made, note = tmp_path / "asn.tsv", tmp_path / "made", tmp_path / "note"
+    write_table(path)
+    made.write_bytes(b"made")
+    fresh = look_at([path])
+    assert not fresh.is_settled
+    remember(note, "?", fresh, made, {})
+    assert not note.exists()
+    remember(note, "?", fresh._replace(is_settled=True), made, {"said": 1})
+    assert recall(note, "?") == {"said": 1}
+    assert recall(note, "!") is None
+    made.unlink()
+    assert recall(note, "?") is None
 
 
 def test_small_table_makes_no_file(tmp_path: Path) -> None:
