@@ -19,6 +19,10 @@ T = TypeVar("T")
 TICK_S: Final = 0.01
 """How fine the wheel is: a timer fires up to one tick late and never early."""
 
+_PLACES: Final = 4096
+"""The wheel goes round in 41 s, which is more than any timer of §17 waits with the usual T1."""
+_PLACE_MASK: Final = _PLACES - 1
+
 
 @dataclass(frozen=True, slots=True)
 class TimerSettings:
@@ -52,9 +56,10 @@ class TimerSettings:
 class _Slot(Generic[T]):
     """What is due at one tick, in two lists of one order: a pair for each timer would be one more object to keep."""
 
-    __slots__ = ("events", "owners", "taken")
+    __slots__ = ("events", "owners", "taken", "tick")
 
-    def __init__(self) -> None:
+    def __init__(self, tick: int) -> None:
+        self.tick = tick
         self.owners: list[T] = []
         self.events: list[int] = []
         self.taken = 0
@@ -64,11 +69,15 @@ class _Slot(Generic[T]):
 class TimerWheel(Generic[T]):
     """Owners and what they wait for, kept in slots of one tick; only slots that hold something exist."""
 
-    __slots__ = ("_slots", "_ticks", "event", "pending")
+    __slots__ = ("_due", "_elsewhere", "_slots", "_ticks", "event", "pending")
 
     def __init__(self) -> None:
-        self._slots: dict[int, _Slot[T]] = {}
+        self._slots: list[_Slot[T] | None] = [None] * _PLACES
+        self._elsewhere: dict[int, _Slot[T]] = {}
+        """Slots whose place another one has, more than a whole turn of the wheel away."""
         self._ticks: list[int] = []
+        self._due: _Slot[T] | None = None
+        """The slot that owners are being taken from; it is in none of the above any more."""
         self.event = 0
         """What the owner that was taken last waited for."""
         self.pending = 0
@@ -76,16 +85,29 @@ class TimerWheel(Generic[T]):
     def start(self, at: float, owner: T, event: int) -> None:
         """Let `event` be due for `owner` at `at` (rounded up to the next tick)."""
         tick = int(at / TICK_S) + 1
-        slot = self._slots.get(tick)
-        if slot is None:
-            slot = self._slots[tick] = _Slot()
-            heappush(self._ticks, tick)
+        slot = self._slots[tick & _PLACE_MASK]
+        if slot is None or slot.tick != tick:
+            slot = self._slot_beside(tick, slot)
         slot.owners.append(owner)
         slot.events.append(event)
         self.pending += 1
 
+    def _slot_beside(self, tick: int, other: _Slot[T] | None) -> _Slot[T]:
+        """The slot of a tick that is not at its place, since `other` is there or none is."""
+        slot = self._elsewhere.get(tick) if self._elsewhere else None
+        if slot is None:
+            slot = _Slot(tick)
+            heappush(self._ticks, tick)
+            if other is None:
+                self._slots[tick & _PLACE_MASK] = slot
+            else:
+                self._elsewhere[tick] = slot
+        return slot
+
     def next_deadline(self) -> Monotonic:
         """When the earliest slot is due; NEVER when nothing is waiting."""
+        if self._due is not None:
+            return Monotonic(self._due.tick * TICK_S)
         return Monotonic(self._ticks[0] * TICK_S) if self._ticks else NEVER
 
     def take_due(self, now: Monotonic) -> T | None:
@@ -93,17 +115,28 @@ class TimerWheel(Generic[T]):
 
         Should its work raise, those behind it are still due.
         """
-        ticks = self._ticks
-        while ticks and ticks[0] * TICK_S <= now:
-            slot = self._slots[ticks[0]]
+        while True:
+            slot = self._due
+            if slot is None:
+                ticks = self._ticks
+                if not ticks or ticks[0] * TICK_S > now:
+                    return None
+                slot = self._due = self._take_slot(heappop(ticks))
             index = slot.taken
             if index < len(slot.owners):
                 slot.taken = index + 1
                 self.pending -= 1
                 self.event = slot.events[index]
                 return slot.owners[index]
-            del self._slots[heappop(ticks)]
-        return None
+            self._due = None
+
+    def _take_slot(self, tick: int) -> _Slot[T]:
+        place = tick & _PLACE_MASK
+        slot = self._slots[place]
+        if slot is not None and slot.tick == tick:
+            self._slots[place] = None
+            return slot
+        return self._elsewhere.pop(tick)
 
 
 class WaitingLine(Generic[T]):

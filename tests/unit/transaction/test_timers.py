@@ -79,6 +79,21 @@ def test_timer_started_by_a_timer_that_is_due_at_once_still_fires() -> None:
     assert fired == [1, 2, 3, 4, 5]
 
 
+def test_timers_that_meet_at_one_place_of_the_wheel_all_fire_in_time() -> None:
+    """Whole turns of it apart, whichever was started first."""
+    turn_s = 4096 * TICK_S
+    wheel: TimerWheel[int] = TimerWheel()
+    for owner in (1, 0, 2, 1, 2):
+        wheel.start(1.0 + owner * turn_s, owner, 0)
+    fired: list[int] = []
+    for turn, expected in enumerate(([0], [1, 1], [2, 2])):
+        assert abs(wheel.next_deadline() - 1.0 - turn * turn_s) <= TICK_S + 1e-6
+        fire_due(wheel, 1.0 + turn * turn_s + 2 * TICK_S, fired.append)
+        assert fired == expected
+        fired.clear()
+    assert wheel.next_deadline() == NEVER
+
+
 def test_timer_that_raises_takes_no_other_with_it() -> None:
     """Those beside it are still due."""
     wheel: TimerWheel[int] = TimerWheel()
