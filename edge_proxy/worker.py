@@ -30,6 +30,7 @@ from edge_proxy.evidence.journal import Journal, JournalStats
 from edge_proxy.evidence.recent import recent_ends
 from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
+from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
@@ -47,7 +48,7 @@ from edge_proxy.telemetry.logs import BurstLimit, set_up_logs
 from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import Board, HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
-from edge_proxy.transport.driver import DELAY_BUCKETS_S, DelayHistogram, Driver
+from edge_proxy.transport.driver import DELAY_BUCKETS_S, Driver
 from edge_proxy.transport.memory import MemoryRelief, empty_slab_bytes, give_back
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
@@ -159,7 +160,7 @@ class Worker:
         return self._journal.backlog_bytes
 
     @property
-    def delays(self) -> DelayHistogram:
+    def delays(self) -> Histogram:
         assert self._driver is not None  # noqa: S101 - as above
         return self._driver.delays
 
@@ -375,7 +376,7 @@ class Worker:
             layer = self.pipeline.layer
             if self._reloading is not None and not self._reloading.done():
                 continue  # nothing is looked through while so much is new
-            if relief.is_due(len(layer.servers) + len(layer.clients) + len(self.pipeline.calls)):
+            if relief.is_due(layer.under_way + len(self.pipeline.calls)):
                 relief.collect()
                 await _give_back_slabs()
                 await asyncio.to_thread(relief.trim)

@@ -15,7 +15,7 @@ from edge_proxy.numbers.emergency import is_emergency
 from edge_proxy.pipeline.admission import Admission, Challenge
 from edge_proxy.pipeline.aliases import Alias, alias_of, reply_address
 from edge_proxy.pipeline.calls import Call, CallBook
-from edge_proxy.pipeline.counters import KNOWN_METHODS, Cause, Counters, Disposition
+from edge_proxy.pipeline.counters import Cause, Counters, Disposition
 from edge_proxy.pipeline.deciding import Decider
 from edge_proxy.pipeline.identity_border import (
     ResponseBorder,
@@ -29,7 +29,7 @@ from edge_proxy.pipeline.overload import RETRY_AFTER_S, Overload
 from edge_proxy.pipeline.own_tags import OwnTags
 from edge_proxy.pipeline.peers import Peer, Peers
 from edge_proxy.pipeline.probing import Prober
-from edge_proxy.pipeline.proxying import ForwardContext, Outcome, Proxy
+from edge_proxy.pipeline.proxying import FORWARDED, ForwardContext, Outcome, Proxy
 from edge_proxy.pipeline.records import Attempt, EndCause, Party, Record, show_id
 from edge_proxy.pipeline.refusing import announced_route, refuse, shed_lines, warning_line, with_tag
 from edge_proxy.pipeline.scanners import IGNORED, Scanners
@@ -54,13 +54,11 @@ from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, phrase_about, stamp_top_via
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
-from edge_proxy.transaction.keys import server_key
+from edge_proxy.transaction.keys import key_of_transaction, server_key, transaction_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.timers import TimerSettings
 
 _SHORTEST_SIP_BYTES: Final = 16
-_STATUS_CLASSES: Final = tuple([f"{first}xx" for first in range(10)])
-_METHOD_LABELS: Final = {method: method.decode() for method in KNOWN_METHODS}
 _BEGIN_DIALOGS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
@@ -161,11 +159,12 @@ class Pipeline:
         row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
         ignored = peer.is_stranger and self.scanners.ignores(source.host, data, now)
         disposition, cause = IGNORED if ignored else self._run(data, source, listener, peer, now)
-        counts.dispositions[disposition] += 1
-        if cause is not None:
-            counts.by_cause[disposition, cause] += 1
-            if peer.is_stranger:
-                self.scanners.observe(source.host, cause, now)
+        if cause is None:
+            counts.forwarded += 1
+            return
+        counts.by_cause[disposition, cause] += 1
+        if peer.is_stranger:
+            self.scanners.observe(source.host, cause, now)
 
     def peer_identity(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:
         """The peer at this address has proved to be these on its TLS connection; (): that connection has ended."""
@@ -173,9 +172,7 @@ class Pipeline:
 
     def count_internal_error(self, side: Side) -> None:
         """A bug ended the work on a datagram of this side: it counts as dropped, so that the books still balance."""
-        counts = self.counters.sides[side]
-        counts.dispositions[Disposition.DROPPED] += 1
-        counts.by_cause[Disposition.DROPPED, Cause.INTERNAL_ERROR] += 1
+        self.counters.sides[side].by_cause[Disposition.DROPPED, Cause.INTERNAL_ERROR] += 1
 
     def unreachable(self, slot: int, address: Address, message: bytes, now: Monotonic) -> None:
         """A message of ours could not be sent, since no connection to its address could be had (§16.9, §18.4).
@@ -259,14 +256,15 @@ class Pipeline:
         except MalformedMessageError as error:
             return self._answer_malformed(error, source, listener)
         if message.status:
-            counts.responses[_STATUS_CLASSES[message.status // 100]] += 1
+            counts.responses_by_class[message.status // 100].count += 1
             if message.via is None or not self._own.has_sent(message.via):
                 return Disposition.DROPPED, Cause.RESPONSE_NOT_OURS
             if message.method == grammar.METHOD_OPTIONS and self.prober.receive_response(message, now):
                 return Disposition.ABSORBED, Cause.PROBE_RESPONSE
             self._proxy.wall_offset_s = self.wall_offset_s
             return self._proxy.receive_response(message, now)
-        counts.requests[_METHOD_LABELS.get(message.method, "other")] += 1
+        counted = counts.requests_by_method.get(message.method)
+        (counts.other_requests if counted is None else counted).count += 1
         return self._receive_request(message, source, listener, peer, now)
 
     def _answer_malformed(self, error: MalformedMessageError, source: Address, listener: Listener) -> Outcome:
@@ -288,8 +286,8 @@ class Pipeline:
         self, message: Message, source: Address, listener: Listener, peer: Peer, now: Monotonic
     ) -> Outcome:
         method = message.method
-        key = server_key(message)
-        known = self.layer.find_server(key, method)
+        key = transaction_key(server_key(message), method)
+        known = self.layer.find_server(key)
         if known is not None and not self.layer.receive_again(known, method, now):
             is_ack = method == grammar.METHOD_ACK
             return Disposition.ABSORBED, Cause.ACK_OF_REFUSAL if is_ack else Cause.RETRANSMISSION
@@ -392,12 +390,12 @@ class Pipeline:
 
     def _cancel(self, message: Message, key: bytes, source: Address, listener: Listener, now: Monotonic) -> Outcome:
         """CANCEL (§9.2, §16.10): 200 at once when there is something to cancel, then on to the far end."""
-        invite = self.layer.find_server(key, grammar.METHOD_INVITE)
+        invite = self.layer.find_server(transaction_key(key_of_transaction(key), grammar.METHOD_INVITE))
         server = self._open_server(message, key, source, listener)
         if invite is None:
-            self.layer.respond(server, 481, build_response(message, 481, to_tag=self._tags.of(key)), now)
+            self.layer.respond(server, 481, build_response(message, 481, to_tag=self._tags.of_transaction(key)), now)
             return Disposition.ANSWERED, Cause.UNKNOWN_DIALOG
-        self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tags.of(key)), now)
+        self.layer.respond(server, 200, build_response(message, 200, to_tag=self._tags.of_transaction(key)), now)
         if invite.user is not None:
             reasons = [line.raw for line in message.headers if line.kind == grammar.REASON]
             self._proxy.cancel(invite.user, reasons, now, q850_cause(message))
@@ -443,9 +441,11 @@ class Pipeline:
         whose, book = (source, listener, account), self.snapshot.rulebook
         from_line = verified_from_in_dialog(message, whose, self._peers, book)
         if is_ack:
-            ack = self._proxy.forward_ack(message, routed, hops[0], key, is_unverified=bool(from_line))
+            ack = self._proxy.forward_ack(
+                message, routed, hops[0], key_of_transaction(key), is_unverified=bool(from_line)
+            )
             self._sends.append(ack)
-            return Disposition.FORWARDED, None
+            return FORWARDED
         server = self._open_server(received, key, source, listener)
         message = dialog_identity(message, whose, hops, self._peers, book)
         context = ForwardContext(server, message, routed, hops, None, None, crossing, account)
@@ -459,7 +459,7 @@ class Pipeline:
         if message.method == grammar.METHOD_BYE:
             self._end_call(state, call, message, Party.CALLER if from_caller else Party.CALLEE, now)
         self._proxy.forward(context, now)
-        return Disposition.FORWARDED, None
+        return FORWARDED
 
     def _end_call(self, state: DialogState, call: Call | None, bye: Message, by: Party, now: Monotonic) -> None:
         wall, q850 = self._wall(now), q850_cause(bye)
@@ -498,7 +498,7 @@ class Pipeline:
             return Disposition.DROPPED, Cause.REFUSED_SILENTLY
         server = self._open_server(message, key, source, listener)
         if not verdict.passes:
-            data = refuse(message, attempt, self.settings.node, self._tags.of(key))
+            data = refuse(message, attempt, self.settings.node, self._tags.of_transaction(key))
             self.layer.respond(server, verdict.status, data, now)
             return Disposition.ANSWERED, Cause.REFUSED
         is_invite = message.method == grammar.METHOD_INVITE
@@ -541,7 +541,7 @@ class Pipeline:
             context.offer = ask_for_timer(message, self.settings.session_expires_s)
         server.user = context
         self._proxy.forward(context, now)
-        return Disposition.FORWARDED, None
+        return FORWARDED
 
     def _turn_back(
         self,

@@ -89,16 +89,26 @@ KNOWN_METHODS: Final = frozenset(
 )  # fmt: skip
 
 
+class Count:
+    """One count. That it changes makes no new object, which would outlive the burst of calls that it was made in."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class SideCounters:
     """The counts of one side's listeners."""
 
     __slots__ = (
         "by_cause",
-        "dispositions",
+        "forwarded",
+        "other_requests",
         "received",
         "received_bytes",
-        "requests",
-        "responses",
+        "requests_by_method",
+        "responses_by_class",
         "sent",
         "sent_bytes",
     )
@@ -108,10 +118,35 @@ class SideCounters:
         self.received_bytes = 0
         self.sent = 0
         self.sent_bytes = 0
-        self.dispositions: dict[Disposition, int] = dict.fromkeys(Disposition, 0)
+        self.forwarded = 0
         self.by_cause: defaultdict[tuple[Disposition, Cause], int] = defaultdict(int)
-        self.requests: defaultdict[str, int] = defaultdict(int)
-        self.responses: defaultdict[str, int] = defaultdict(int)
+        """All that was not simply forwarded."""
+        self.requests_by_method = {method: Count() for method in sorted(KNOWN_METHODS)}
+        self.other_requests = Count()
+        self.responses_by_class = [Count() for _ in range(10)]
+        """By the first digit of the status."""
+
+    @property
+    def dispositions(self) -> dict[Disposition, int]:
+        """What became of the received messages."""
+        counts = dict.fromkeys(Disposition, 0)
+        counts[Disposition.FORWARDED] = self.forwarded
+        for (disposition, _), count in self.by_cause.copy().items():
+            counts[disposition] += count
+        return counts
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Requests received by method, of those there were."""
+        counts = {method.decode(): counted.count for method, counted in self.requests_by_method.items()}
+        counts["other"] = self.other_requests.count
+        return {method: count for method, count in counts.items() if count}
+
+    @property
+    def responses(self) -> dict[str, int]:
+        """Responses received by class, of those there were."""
+        classes = enumerate(self.responses_by_class)
+        return {f"{first}xx": counted.count for first, counted in classes if counted.count}
 
     def is_balanced(self) -> bool:
         """Whether every received message is accounted for."""

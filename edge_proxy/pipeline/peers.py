@@ -10,6 +10,7 @@ from edge_proxy.policy.parties import Origin
 from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger
 
 _MAX_CACHED: Final = 65_536
+_CUSTOMERS: Final = Side.CUSTOMERS
 
 
 class Peer(NamedTuple):
@@ -27,11 +28,12 @@ class Peer(NamedTuple):
 class Peers:
     """All peers met since the snapshot came into use; a bounded number is remembered, the rest is looked up again."""
 
-    __slots__ = ("_by_connection", "_by_side", "_identified", "_ledger", "_snapshot")
+    __slots__ = ("_by_connection", "_carriers", "_customers", "_identified", "_ledger", "_snapshot")
 
     def __init__(self, snapshot: Snapshot, ledger: TrafficLedger) -> None:
         self._ledger = ledger
-        self._by_side: dict[Side, dict[str, Peer]] = {side: {} for side in Side}
+        self._customers: dict[str, Peer] = {}
+        self._carriers: dict[str, Peer] = {}
         self._identified: dict[tuple[int, Address], tuple[str, ...]] = {}
         self._by_connection: dict[tuple[int, Address], Peer] = {}
         """Peers on TLS connections whose certificate is a customer's; filled when they send."""
@@ -40,14 +42,14 @@ class Peers:
     def use_snapshot(self, snapshot: Snapshot) -> list[object]:
         """Forget who is who. Returns who was, for the caller to let go of."""
         self._snapshot = snapshot
-        old: list[object] = [*self._by_side.values(), self._by_connection]
-        self._by_side, self._by_connection = {side: {} for side in Side}, {}
+        old: list[object] = [self._customers, self._carriers, self._by_connection]
+        self._customers, self._carriers, self._by_connection = {}, {}, {}
         self._ledger.reserve([UNKNOWN_ASN])
         return old
 
     def find(self, host: str, side: Side) -> Peer:
         """Who is behind this address on a listener of this side."""
-        peers = self._by_side[side]
+        peers = self._customers if side is _CUSTOMERS else self._carriers
         peer = peers.get(host)
         if peer is None:
             if len(peers) >= _MAX_CACHED:

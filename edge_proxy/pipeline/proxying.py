@@ -38,7 +38,6 @@ from edge_proxy.sip.overload import ASK
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_cancel
-from edge_proxy.transaction.keys import key_of_transaction
 from edge_proxy.transaction.layer import ClientTransaction, Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.tables import State
 from edge_proxy.transaction.timers import WaitingLine
@@ -47,6 +46,9 @@ _LARGEST_DATAGRAM_BYTES: Final = 1300
 _FAILS_OVER: Final = frozenset({503})
 
 Outcome = tuple[Disposition, Cause | None]
+
+FORWARDED: Final[Outcome] = (Disposition.FORWARDED, None)
+_HOP_BY_HOP: Final[Outcome] = (Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE)
 
 
 @mypyc_attr(acyclic=True)
@@ -195,7 +197,7 @@ class Proxy:
         if not self._layer.receive_response(client, response, now):
             return Disposition.ABSORBED, Cause.RETRANSMISSION
         if context is None:
-            return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+            return _HOP_BY_HOP
         if context.client is not client:
             return Disposition.ABSORBED, Cause.FAILED_OVER
         if response.status < 200:
@@ -321,11 +323,11 @@ class Proxy:
                 self._timers_c.start(context, now)
         if response.status == 100 or context.request is None or not context.is_invite:
             # To a non-INVITE nothing but 100 may be said before the final response (RFC 4320 §4.1).
-            return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+            return _HOP_BY_HOP
         if context.call is not None and 180 <= response.status < 190:
             self._calls.ring(context.call, now)
         self._layer.respond(context.server, response.status, self._as_returned(context, response), now)
-        return Disposition.FORWARDED, None
+        return FORWARDED
 
     def _pass_final(self, context: ForwardContext, response: Message, now: Monotonic) -> Outcome:
         status = response.status
@@ -339,7 +341,7 @@ class Proxy:
                 # RFC 4320 §4.2: a 408 to a non-INVITE only makes the caller's side fail later and worse.
                 self._layer.stay_silent(context.server, now)
                 self._finish(context, EndCause.TIMED_OUT, Party.PROXY, status, now)
-                return Disposition.ABSORBED, Cause.HOP_BY_HOP_RESPONSE
+                return _HOP_BY_HOP
         if status < 300 and context.offer is not None:
             self._settle_session(context, context.offer, response, now)
         elif status >= 300 and context.q850 is None:
@@ -355,7 +357,7 @@ class Proxy:
             self._finish(context, EndCause.CANCELLED, Party.CALLER, status, now)
         else:
             self._finish(context, EndCause.REJECTED, Party.CALLEE, status, now)
-        return Disposition.FORWARDED, None
+        return FORWARDED
 
     def _settle_session(self, context: ForwardContext, offer: SessionOffer, response: Message, now: Monotonic) -> None:
         """A 2xx begins a call or keeps one alive, for as long as it says (RFC 4028 §8.2)."""
@@ -410,7 +412,7 @@ class Proxy:
 
     def _send_cancel(self, context: ForwardContext, client: ClientTransaction[ForwardContext], now: Monotonic) -> None:
         context.has_sent_cancel = True
-        branch = key_of_transaction(client.key)
+        branch = client.branch
         if self._layer.find_client(branch, grammar.METHOD_CANCEL) is None:
             data = build_cancel(client.request, context.cancel_lines)
             self._layer.open_client(

@@ -189,9 +189,9 @@ class WorkerCollector(Collector):
             sent_bytes.add_metric([side], counts.sent_bytes)
             for (disposition, cause), count in (_NO_CAUSES | counts.by_cause).items():
                 by_cause.add_metric([side, disposition, cause], count)
-            for method, count in dict(counts.requests).items():
+            for method, count in counts.requests.items():
                 requests.add_metric([side, method], count)
-            for status_class, count in dict(counts.responses).items():
+            for status_class, count in counts.responses.items():
                 responses.add_metric([side, status_class], count)
         yield from (received, sent, received_bytes, sent_bytes, disposed, by_cause, requests, responses)
 
@@ -207,7 +207,7 @@ class WorkerCollector(Collector):
         layer = pipeline.layer
         transactions = _gauge("transactions_active", "Transactions in memory.", "kind")
         transactions.add_metric(["server"], len(layer.servers))
-        transactions.add_metric(["client"], len(layer.clients))
+        transactions.add_metric(["client"], len(layer.clients) + len(layer.cancels))
         yield transactions
         resent = _counter("retransmissions_sent", "Messages sent again because no answer came.", "kind")
         resent.add_metric(["request"], layer.requests_resent)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edge_proxy.errors import LocalProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
+
+_OF_INVITE: Final = b" INVITE"
 
 
 def server_key(request: Message) -> bytes:
@@ -12,7 +16,7 @@ def server_key(request: Message) -> bytes:
 
     With the magic cookie: branch and sent-by. Without (RFC 2543 peers): Request-URI, From tag, Call-ID, CSeq number
     and top Via; the To tag is left out, since an ACK carries the one of our response, which the request had not.
-    The method is not part of it: the layer keeps INVITE apart from the rest (see `transaction_key`).
+    The method is not part of it (see `transaction_key`).
     """
     via = request.via
     if via is None:
@@ -24,10 +28,12 @@ def server_key(request: Message) -> bytes:
 
 
 def transaction_key(key: bytes, method: bytes) -> bytes:
-    """The key within its own method; ACK belongs to INVITE (§17.2.3)."""
-    return key + (b" INVITE" if method == grammar.METHOD_ACK else b" " + method)
+    """The key of the server transaction itself: within its own method; ACK belongs to INVITE (§17.2.3)."""
+    if method == grammar.METHOD_INVITE or method == grammar.METHOD_ACK:
+        return key + _OF_INVITE
+    return key + b" " + method
 
 
 def key_of_transaction(key: bytes) -> bytes:
     """What `transaction_key` was made from."""
-    return key.rpartition(b" ")[0]
+    return key[: -len(_OF_INVITE)] if key.endswith(_OF_INVITE) else key.rpartition(b" ")[0]

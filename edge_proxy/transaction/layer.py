@@ -15,7 +15,6 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.serializer import build_response
 from edge_proxy.transaction.derive import build_ack
-from edge_proxy.transaction.keys import transaction_key
 from edge_proxy.transaction.tables import (
     INVITE_CLIENT,
     INVITE_SERVER,
@@ -148,9 +147,10 @@ class ClientTransaction(Generic[U]):
 
     __slots__ = (
         "address",
+        "branch",
         "interval_s",
         "is_reliable",
-        "key",
+        "method",
         "request",
         "rows",
         "slot",
@@ -160,9 +160,10 @@ class ClientTransaction(Generic[U]):
     )
 
     def __init__(
-        self, key: bytes, method: bytes, request: bytes, slot: int, address: Address, *, is_reliable: bool
+        self, branch: bytes, method: bytes, request: bytes, slot: int, address: Address, *, is_reliable: bool
     ) -> None:
-        self.key = key
+        self.branch = branch
+        self.method = method
         self.request = request
         self.slot = slot
         self.address = address
@@ -182,6 +183,7 @@ class TransactionLayer(Generic[U]):
     __slots__ = (
         "_timed_out",
         "_wheel",
+        "cancels",
         "clients",
         "out",
         "requests_resent",
@@ -196,23 +198,30 @@ class TransactionLayer(Generic[U]):
         self.out = out
         self.servers: dict[bytes, ServerTransaction[U]] = {}
         self.clients: dict[bytes, ClientTransaction[U]] = {}
+        """By branch: no two requests of ours have the same (§8.1.1.7), but for a CANCEL and what it cancels."""
+        self.cancels: dict[bytes, ClientTransaction[U]] = {}
+        """The client transactions of CANCEL, by branch."""
         self.requests_resent = 0
         self.responses_resent = 0
         self.server_timeouts = 0
         self._wheel: TimerWheel[ServerTransaction[U] | ClientTransaction[U]] = TimerWheel()
         self._timed_out: list[tuple[ClientTransaction[U], U | None]] = []
 
-    def find_server(self, key: bytes, method: bytes) -> ServerTransaction[U] | None:
-        """The server transaction of a request with this `keys.server_key` (an ACK finds its INVITE's)."""
-        return self.servers.get(transaction_key(key, method))
+    @property
+    def under_way(self) -> int:
+        """How many transactions there are now."""
+        return len(self.servers) + len(self.clients) + len(self.cancels)
+
+    def find_server(self, key: bytes) -> ServerTransaction[U] | None:
+        """The server transaction with this `keys.transaction_key` (an ACK has its INVITE's)."""
+        return self.servers.get(key)
 
     def open_server(
         self, key: bytes, request: Message, slot: int, address: Address, *, is_reliable: bool = False
     ) -> ServerTransaction[U]:
         """Begin a server transaction; responses to it go to `address` through the listener `slot`."""
-        whole_key = transaction_key(key, request.method)
-        server: ServerTransaction[U] = ServerTransaction(whole_key, request, slot, address, is_reliable=is_reliable)
-        self.servers[whole_key] = server
+        server: ServerTransaction[U] = ServerTransaction(key, request, slot, address, is_reliable=is_reliable)
+        self.servers[key] = server
         return server
 
     def receive_again(self, server: ServerTransaction[U], method: bytes, now: Monotonic) -> bool:
@@ -247,11 +256,11 @@ class TransactionLayer(Generic[U]):
         is_reliable: bool = False,
     ) -> ClientTransaction[U]:
         """Send a request as a new client transaction; `branch` is the one in its top Via and is ours alone."""
-        key = transaction_key(branch, method)
-        if key in self.clients:
+        clients = self._clients_of(method)
+        if branch in clients:
             raise LocalProtocolError(f"open_client: branch {branch!r} is in use")
-        client: ClientTransaction[U] = ClientTransaction(key, method, data, slot, address, is_reliable=is_reliable)
-        self.clients[key] = client
+        client: ClientTransaction[U] = ClientTransaction(branch, method, data, slot, address, is_reliable=is_reliable)
+        clients[branch] = client
         self.out.append(Send(slot, address, data))
         timers = self.timers
         client.times_out_at = now + timers.timeout_s
@@ -269,7 +278,12 @@ class TransactionLayer(Generic[U]):
         client.times_out_at = 0.0
 
     def find_client(self, branch: bytes, method: bytes) -> ClientTransaction[U] | None:
-        return self.clients.get(transaction_key(branch, method))
+        """The client transaction that a response with this branch and method in CSeq belongs to (§17.1.3)."""
+        client = self._clients_of(method).get(branch)
+        return client if client is not None and client.method == method else None
+
+    def _clients_of(self, method: bytes) -> dict[bytes, ClientTransaction[U]]:
+        return self.cancels if method == grammar.METHOD_CANCEL else self.clients
 
     def receive_response(self, client: ClientTransaction[U], response: Message, now: Monotonic) -> bool:
         """A response came for `client`. True when the core must see it; False when the transaction absorbs it."""
@@ -326,7 +340,8 @@ class TransactionLayer(Generic[U]):
         if does & _ANY_SERVER_TIMER:
             self._start_server_timers(server, does, now)
         if server.state == _TERMINATED:
-            self.servers.pop(server.key, None)
+            if server.key in self.servers:
+                del self.servers[server.key]
             server.key = b""
             server.user = None  # the context points back here: no cycle may outlive the transaction
         return does & _PASS_UP != 0
@@ -397,8 +412,10 @@ class TransactionLayer(Generic[U]):
     def _end_client(self, client: ClientTransaction[U]) -> None:
         client.state = _TERMINATED
         client.user = None
-        self.clients.pop(client.key, None)
-        client.key = client.request = b""  # a timer may hold on to it for some time
+        clients = self._clients_of(client.method)
+        if client.branch in clients:
+            del clients[client.branch]
+        client.branch = client.request = b""  # a timer may hold on to it for some time
 
 
 def _class_of(status: int) -> int:

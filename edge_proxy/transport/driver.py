@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from array import array
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic, time
 from typing import Final
 
 from edge_proxy.addr import NEVER, Address, Listener, Monotonic
 from edge_proxy.pipeline.core import Pipeline
+from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.names import NameQuery, Names
@@ -44,25 +44,6 @@ DELAY_BUCKETS_S: Final[tuple[float, ...]] = (
 """Of no fixed length to the compiler, which gets the length of a constant tuple of floats wrong."""
 
 
-class DelayHistogram:
-    """How long datagrams stayed inside: from the turn's first read to its last send; see pipeline/histogram.py."""
-
-    __slots__ = ("buckets", "sum_s")
-
-    def __init__(self) -> None:
-        self.buckets = array("q", bytes(8 * (len(DELAY_BUCKETS_S) + 1)))
-        self.sum_s = 0.0
-
-    def observe(self, delay_s: float, count: int) -> None:
-        place = 0
-        for bound_s in DELAY_BUCKETS_S:
-            if delay_s <= bound_s:
-                break
-            place += 1
-        self.buckets[place] += count
-        self.sum_s += delay_s * count
-
-
 class Driver:
     """The shell of one worker. `keep` stores records; when it returns they would survive a crash of this process."""
 
@@ -73,7 +54,8 @@ class Driver:
         keep: Callable[[list[Record]], None],
     ) -> None:
         self.pipeline = pipeline
-        self.delays = DelayHistogram()
+        self.delays = Histogram(DELAY_BUCKETS_S)
+        """How long datagrams stayed inside: from the turn's first read to its last send."""
         self.turns = 0
         self.internal_errors = 0
         self.want_names: Callable[[Collection[NameQuery]], None] = lambda _queries: None

@@ -37,6 +37,7 @@ STAGES: Final = (
         "transaction",
         (
             "transaction.keys:server_key",
+            "transaction.keys:transaction_key",
             *(
                 f"transaction.layer:TransactionLayer.{method}"
                 for method in (

@@ -257,8 +257,7 @@ class Playbook:
         """Nothing is left now, nothing more comes, and the core remembers nothing of it afterwards."""
         self.waits(seconds)
         self.nothing_is_left()
-        assert not self.pipeline.layer.servers
-        assert not self.pipeline.layer.clients
+        assert not self.pipeline.layer.under_way
         assert not self.pipeline.has_pending_requests
 
     def count(self, cause: Cause, side: Side = Side.CUSTOMERS) -> int:

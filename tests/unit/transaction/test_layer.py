@@ -24,6 +24,10 @@ def parsed(data: bytes) -> Message:
     return parse_message(data, Limits())
 
 
+def key_of(message: Message) -> bytes:
+    return transaction_key(server_key(message), message.method)
+
+
 class Rig:
     """One layer and what it sent."""
 
@@ -90,7 +94,7 @@ def test_finished_transaction_is_gone_at_once_on_a_stream(method: str, status: i
     assert rig.layer.receive_response(client, parsed(answer(data, status)), NOW)
     assert rig.layer.clients == {}
     message = parsed(data)
-    server = rig.layer.open_server(server_key(message), message, 0, PEER, is_reliable=True)
+    server = rig.layer.open_server(key_of(message), message, 0, PEER, is_reliable=True)
     rig.layer.respond(server, status, answer(data, status), NOW)
     if method == "INVITE":
         assert rig.layer.servers
@@ -103,7 +107,7 @@ def test_refusal_on_a_stream_still_waits_for_its_ack() -> None:
     rig = Rig()
     data = request("INVITE", "sip:b@h")
     message = parsed(data)
-    server = rig.layer.open_server(server_key(message), message, 0, PEER, is_reliable=True)
+    server = rig.layer.open_server(key_of(message), message, 0, PEER, is_reliable=True)
     rig.layer.respond(server, 486, answer(data, 486), NOW)
     rig.sent()
     rig.layer.handle_timer(LATE)
@@ -140,7 +144,7 @@ def test_answered_call_keeps_no_message() -> None:
     rig.layer.receive_response(client, parsed(answer(data, 200)), NOW)
     assert client.request == b""
     message = parsed(data)
-    server = rig.layer.open_server(server_key(message), message, 0, PEER)
+    server = rig.layer.open_server(key_of(message), message, 0, PEER)
     rig.layer.respond(server, 200, answer(data, 200), NOW)
     assert (server.request, server.response) == (None, None)
 

@@ -7,7 +7,7 @@ import pytest
 from edge_proxy.addr import Address, Monotonic
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.parser import parse_message
-from edge_proxy.transaction.keys import server_key
+from edge_proxy.transaction.keys import server_key, transaction_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
 from edge_proxy.transaction.timers import TICK_S, TimerSettings
 
@@ -27,7 +27,7 @@ class Rig:
     def __init__(self, timers: TimerSettings = TimerSettings(), *, is_reliable: bool = False) -> None:  # noqa: B008
         self.out: list[Send] = []
         self.layer: TransactionLayer[None] = TransactionLayer(timers, self.out)
-        self.key = server_key(MESSAGE)
+        self.key = transaction_key(server_key(MESSAGE), b"MESSAGE")
         self.server: ServerTransaction[None] = self.layer.open_server(
             self.key, MESSAGE, 0, PEER, is_reliable=is_reliable
         )
@@ -45,7 +45,7 @@ class Rig:
 
     def repeat(self, now_s: float) -> list[bytes]:
         """The request comes again."""
-        found = self.layer.find_server(self.key, b"MESSAGE")
+        found = self.layer.find_server(self.key)
         assert found is not None
         assert not self.layer.receive_again(found, b"MESSAGE", Monotonic(now_s))
         return self.taken()
