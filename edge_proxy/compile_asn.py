@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from edge_proxy.compiled_files import NICENESS, ask, give_way, map_whole, remove_old, write_whole
+from edge_proxy.compiled_files import ask, begin, map_whole, remove_old, write_whole
 from edge_proxy.compiled_notes import Look, look_at, recall, remember
 from edge_proxy.config import Settings, settings_error
 from edge_proxy.errors import ConfigError
@@ -77,7 +77,7 @@ def build(table: Path, directory: Path) -> Path | None:
     if _is_whole(path):
         _remember(table, look, path)
         return path
-    give_way()
+    begin()
     with _open_table(table) as file:
         parts = pack_asn_table(AsnTable.from_lines(_lines(file, lambda _: None), str(table)))
     try:
@@ -91,7 +91,6 @@ def build(table: Path, directory: Path) -> Path | None:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
-    os.nice(NICENESS)
     asked = json.load(sys.stdin)
     table = Path(asked["table"])
     answer: dict[str, object]

@@ -12,6 +12,7 @@ import mmap
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +20,22 @@ from typing import Any, Final
 
 KEPT: Final = 3
 """Files of one kind that stay: the one in use, and those that a worker may still be about to map."""
-NICENESS: Final = 10
-"""Of who compiles, from the start: calls come first."""
+LOOKS_S: Final = 3.0
+"""For how long it may take to find out whether there is something to make, with the time that nobody else wants."""
+MAKES_S: Final = 60.0
+"""And to make it."""
+
+_FRESH: Final = ".new"
+"""What is being written; somebody who was ended leaves it behind."""
+_BEGUN: Final = "making\n"
+_NICENESS: Final = 10
+_GIVEN_UP_S: Final = 3600.0
+"""Whoever wrote last so long ago writes no more."""
 
 
 def write_whole(path: Path, parts: Iterable[bytes | bytearray]) -> None:
     """Write beside, flush to the disk, rename: a reader sees the whole file or none. Raises OSError."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh = path.with_suffix(f".{os.getpid()}{_FRESH}")
     try:
         with fresh.open("wb") as file:
             for part in parts:
@@ -51,39 +61,81 @@ def map_whole(path: Path) -> memoryview[int]:
 
 
 def remove_old(current: Path, pattern: str) -> None:
-    """Keep the newest few. A file that is mapped somewhere lives on there until it is let go."""
-
-    def age(path: Path) -> float:
-        with suppress(OSError):
-            return -path.stat().st_mtime
-        return 0.0
-
-    others = sorted((path for path in current.parent.glob(pattern) if path != current), key=age)
-    for path in others[KEPT - 1 :]:
+    """Keep the newest few, and nothing that was never finished. A file that is mapped somewhere lives on there until it
+    is let go."""
+    others = sorted((path for path in current.parent.glob(pattern) if path != current), key=_written_at, reverse=True)
+    unfinished = current.parent.glob(f"{pattern.removesuffix('.idx')}.*{_FRESH}")
+    given_up = [path for path in unfinished if _written_at(path) < time.time() - _GIVEN_UP_S]
+    for path in others[KEPT - 1 :] + given_up:
         with suppress(OSError):
             path.unlink()
 
 
-def give_way() -> None:
-    """Take from now on only the processor time that nobody else wants: calls come first.
+def _written_at(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
-    Whoever is merely nicer than a worker still keeps it waiting until the turn it has begun is over, some milliseconds.
-    On a machine without an idle moment a three-hundredth is left to it, so it is for what is to be made, not to find
-    out that there is nothing to do.
-    """
-    with suppress(AttributeError, OSError):  # another system, or one that does not allow it
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+def begin() -> None:
+    """Say that there is something to make, which takes its time: called by whoever was asked, before it makes it."""
+    sys.stdout.write(_BEGUN)
+    sys.stdout.flush()
 
 
 def ask(module: str, request: object) -> dict[str, Any]:
-    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not."""
-    command = (sys.executable, "-m", module)
-    # What is run is this program; what it is to do, a password perhaps, goes by a pipe and shows in no process list.
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)  # noqa: S603
+    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not.
+
+    It takes only the processor time that nobody else wants: calls come first, and whoever is merely nicer than a worker
+    still keeps it waiting until the turn it has begun is over, some milliseconds. On a machine without an idle moment a
+    three-hundredth is left to it, so after some seconds a second process that is merely nicer takes its place: sooner
+    when it has not even found out whether there is something to make, as nothing but that keeps a new policy waiting.
+    """
+    # In one piece it would hold up other threads while it is written.
+    text = "".join(json.JSONEncoder().iterencode(request)).encode()
+    done = _run(module, text, is_idle=True) or _run(module, text, is_idle=False)
+    assert done is not None  # noqa: S101 - the second one has all the time it needs
+    status, said, told = done
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(said.removeprefix(_BEGUN.encode()))
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise ValueError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])  # noqa: TRY004
+        raise ValueError((told.decode(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1])  # noqa: TRY004
     return answer
+
+
+def _run(module: str, request: bytes, *, is_idle: bool) -> tuple[int, bytes, bytes] | None:
+    """Exit status, answer and last words; None when it was ended, since the machine has no time for it."""
+    # What is run is this program; what it is to do, a password perhaps, goes by a pipe and shows in no process list.
+    # Nothing of ours is open to other programs anyway; to close it one by one takes longer the more there is.
+    with subprocess.Popen(  # noqa: S603
+        (sys.executable, "-m", module),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        close_fds=False,
+    ) as process:
+        is_idle = _give_way(process.pid, is_idle=is_idle)
+        try:
+            try:
+                said, told = process.communicate(request, LOOKS_S if is_idle else None)
+            except subprocess.TimeoutExpired as late:
+                if not late.output:
+                    raise
+                said, told = process.communicate(timeout=MAKES_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return None
+    return process.returncode, said, told
+
+
+def _give_way(pid: int, *, is_idle: bool) -> bool:
+    """As soon as it is there, before it has loaded anything. Whether it takes idle time only."""
+    with suppress(AttributeError, OSError):  # another system, one that does not allow it, or it has ended already
+        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
+        if is_idle:
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+            return True
+    return False

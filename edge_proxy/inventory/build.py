@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from bisect import bisect_right
 from collections import Counter
@@ -21,7 +20,7 @@ from operator import eq, itemgetter
 from pathlib import Path
 from typing import Final
 
-from edge_proxy.compiled_files import NICENESS, give_way, remove_old
+from edge_proxy.compiled_files import begin, remove_old
 from edge_proxy.compiled_notes import look_at
 from edge_proxy.inventory.compiled import (
     BuildProblem,
@@ -63,7 +62,7 @@ def _build(request: BuildRequest) -> BuildResult:
         path = index_path(Path(request.directory), _version(reading, request, owners))
         if _is_whole(path):
             return BuildResult(str(path), next_change_at)
-        give_way()
+        begin()
         problems = _conflicts(reading, request)
         unknown = Counter[int]()
         inline = sorted((one.first, one.last, one.owner) for one in request.inline)
@@ -83,7 +82,6 @@ def _build(request: BuildRequest) -> BuildResult:
 
 def main() -> None:
     """Answer the request on standard input. What is wrong is part of the answer, not a traceback."""
-    os.nice(NICENESS)
     asked = json.load(sys.stdin)
     asked["inline"] = [InlineRange(**one) for one in asked["inline"]]
     try:

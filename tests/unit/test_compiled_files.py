@@ -1,0 +1,54 @@
+"""Files that a process of its own makes: how that is scheduled, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_proxy import compiled_files
+from edge_proxy.compiled_files import KEPT, ask, remove_old, write_whole
+
+ASKED = "tests.kit.asked"
+LONG_S = 300.0
+
+
+def test_who_is_asked_takes_only_time_that_nobody_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before it reads what it is asked; all of it arrives."""
+    monkeypatch.setattr(compiled_files, "LOOKS_S", LONG_S)
+    request = {"looks_s": 0, "makes_s": 0, "more": ["x" * 70, {"y": None}] * 5_000}
+    answer = ask(ASKED, request)
+    assert (answer["is_idle"], answer["nice"]) == (True, 10)
+    assert answer["asked"] == request
+
+
+@pytest.mark.parametrize(("limit", "slow"), [("LOOKS_S", "looks_s"), ("MAKES_S", "makes_s")])
+def test_machine_without_an_idle_moment_gets_one_that_is_merely_nicer(
+    monkeypatch: pytest.MonkeyPatch, limit: str, slow: str
+) -> None:
+    """Whether the first did not find out in time what is to be done, or did not get it done."""
+    monkeypatch.setattr(compiled_files, limit, 0.01)
+    answer = ask(ASKED, {"looks_s": 0, "makes_s": 0} | {slow: LONG_S})
+    assert (answer["is_idle"], answer["nice"]) == (False, 10)
+
+
+def test_who_does_not_answer_is_told_with_its_last_words() -> None:
+    """Not what it said before them."""
+    with pytest.raises(ValueError, match="KeyError: 'looks_s'"):
+        ask(ASKED, {})
+
+
+def test_newest_files_stay_and_what_was_given_up_goes(tmp_path: Path) -> None:
+    """What somebody may still be writing is left alone, and so is what is of another kind."""
+    for age in range(6):
+        write_whole(tmp_path / f"asn-{age}.idx", [b"x"])
+        os.utime(tmp_path / f"asn-{age}.idx", (time.time() - age, time.time() - age))
+    for name, age_s in {"asn-a.1.new": 7200, "asn-b.2.new": 60, "numbers-a.1.new": 7200, "notes.new": 7200}.items():
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age_s, time.time() - age_s))
+    remove_old(tmp_path / "asn-5.idx", "asn-*.idx")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["asn-0.idx", "asn-1.idx", "asn-5.idx", "asn-b.2.new", "notes.new", "numbers-a.1.new"]
+    assert len([name for name in left if name.endswith(".idx")]) == KEPT
