@@ -62,7 +62,7 @@ lock: $(VENV)/.dev-ready  ## renew the lock files (needs uv on the PATH)
 	  --no-header -q -U --extra build --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build dist edge_proxy/_engine edge_proxy/transport/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis data
+	rm -rf $(VENV) build dist edge_proxy/_engine edge_proxy/*/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis data
 
 # An interpreter without venv (Debian packs it apart) gets it installed when root, else is told how.
 $(VENV)/bin/python:

@@ -13,7 +13,7 @@ rm -rf "$tree"
 mkdir -p "$tree"
 cp -r edge_proxy tests config setup.py pyproject.toml README.md "$tree"
 cd "$tree"
-rm -rf edge_proxy/_engine edge_proxy/routing/*.so edge_proxy/transport/*.so
+rm -rf edge_proxy/_engine edge_proxy/*/*.so
 CFLAGS="$flags" LDFLAGS="$flags" "$python" setup.py -q build_ext --inplace
 CFLAGS="$flags" LDFLAGS="$flags" EDGE_PROXY_ENGINE_OPT=1 "$python" setup.py -q build_engine
 
@@ -25,11 +25,13 @@ PYTHONMALLOC=malloc
 EDGE_PROXY_ENGINE=compiled
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -c 'import edge_proxy; from edge_proxy.transport import _batch; print(edge_proxy.ENGINE, _batch.__file__)'
+"$python" -c 'from edge_proxy.pipeline import _layout; print(_layout.__file__)'
 # What is found is written to stderr by the process that ends: pytest may not hold that back. Two tests of the slabs are
 # about addresses and pages, of which the sanitizer takes many itself.
 "$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider \
   --deselect tests/unit/transport/test_slabs.py::test_a_few_that_live_on_keep_a_slab_each \
   --deselect tests/unit/transport/test_slabs.py::test_without_addresses_all_stays_as_it_was \
-  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/routing tests/unit/sip tests/torture tests/unit/test_engines_agree.py
+  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/pipeline/test_record_text.py \
+  tests/unit/routing tests/unit/sip tests/torture tests/unit/test_engines_agree.py
 "$python" -m tests.bench.hostile --this-engine --time --most 3
 echo "nothing found"

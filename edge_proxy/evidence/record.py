@@ -17,13 +17,13 @@ import re
 
 import msgspec
 
-MAX_TEXT_CHARS = 512
+from edge_proxy.pipeline.record_text import MAX_TEXT_CHARS, bound_text, left_out
+
 MAX_ASSERTED = 8
 MAX_SIGNALS = 32
 MAX_RECORD_BYTES = 256 * 1024
 """No record encodes to more: 22 texts and 48 entries of 512 characters of 6 bytes (`\\u0000`) are under 220 KiB."""
 
-_KEPT_CHARS = MAX_TEXT_CHARS - 24  # leaves room for the mark with any length a str can have
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -172,13 +172,3 @@ def _bounded_list(entries: list[str], limit: int) -> list[str]:
 
 def _bounded_text(text: str) -> str:
     return _SURROGATE.sub("\ufffd", bound_text(text))
-
-
-def bound_text(text: str) -> str:
-    """The text, within the bound."""
-    return text if len(text) <= MAX_TEXT_CHARS else text[:_KEPT_CHARS] + left_out(len(text) - _KEPT_CHARS)
-
-
-def left_out(count: int) -> str:
-    """What stands for so many characters or entries."""
-    return f"…(+{count})"

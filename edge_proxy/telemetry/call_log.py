@@ -1,7 +1,7 @@
 """From the record of a call to its line in the log: one JSON object, as structlog's lines are, made without it.
 
 Text that came from a peer is cut, and its control characters are escaped by the JSON encoding. The line of a call is
-written field by field, as its record is (evidence/recorder.py).
+written into a layout, as its record is (evidence/recorder.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ from typing import Final
 
 import msgspec
 
-from edge_proxy.pipeline.record_text import quote, quote_word, write_address, write_decimal, write_fraction
-from edge_proxy.pipeline.records import Attempt, Ending, show_id
+from edge_proxy.pipeline.record_text import layout
+from edge_proxy.pipeline.records import Attempt, Ending
 from edge_proxy.policy.verdict import Outcome
 from edge_proxy.telemetry.log_sink import sink
 
 _PEER_TEXT_MAX: Final = 128
 _ALLOWED: Final = Outcome.ALLOWED
+
+# Each line is written whole: what else is logged at the same time comes before or after it.
+_REFUSED: Final = layout(b'{%b,"event":"call refused","level":"info","timestamp":"%t"}\n')
+_ENDED: Final = layout(
+    b'{%b,"cause":%s,"ended_by":%s,"final_status":%d,"setup_s":%m,"duration_s":%m,"pdd_s":%m,"q850":%d'
+    b',"event":"call ended","level":"info","timestamp":"%t"}\n'
+)
+_ATTEMPT_FIELDS: Final = layout(
+    b'"id":"%x","method":%s,"call_id":%s,"from_side":%s,"source":"%a","asn":%d,"customer":%s,"verdict":%s,"status":%d'
+    b',"reason":%s,"rule":%s,"text":%s,"ip_origin":%s'
+)
+_ENDING_FIELDS: Final = layout(b'"id":"%x","customer":%s,"call_id":%s')
+_TIME: Final = layout(b"%t")
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -34,26 +47,9 @@ def _clean(value: object) -> str:
     return (value if isinstance(value, str) else repr(value)).encode("utf-8", "backslashreplace").decode()
 
 
-class LineClock:
-    """The time in UTC with microseconds, as text; the part up to the second is made once a second.
-
-    Without `datetime`, for the reason that evidence/recorder.py gives.
-    """
-
-    def __init__(self) -> None:
-        self._made: tuple[int, bytes] = (-1, b"")
-
-    def now(self) -> bytes:
-        at = time.time_ns() // 1000
-        second = at // 1_000_000
-        made = self._made  # one object, since other threads log too
-        if made[0] != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode("ascii")
-            made = self._made = (second, text)
-        return b"%b.%bZ" % (made[1], write_fraction(at - second * 1_000_000))
-
-
-clock = LineClock()
+def line_time() -> bytes:
+    """The time now, in UTC with microseconds, as text."""
+    return _TIME(time.time())
 
 
 class CallLog:
@@ -69,69 +65,49 @@ class CallLog:
     def refused(self, attempt: Attempt) -> None:
         """An attempt that went no further than us."""
         if self._refused:
-            _write(_attempt_fields(attempt), b"call refused")
+            sink.write(_REFUSED(_attempt_fields(attempt), time.time()))
 
     def ended(self, ending: Ending) -> None:
         """A call that was let through is over."""
         attempt = ending.attempt
         if not (self._all or (self._refused and attempt is not None and attempt.verdict.outcome is not _ALLOWED)):
             return
-        if attempt is not None:
-            fields = _attempt_fields(attempt)
-        else:
-            fields = b'"id":"%b","customer":%b,"call_id":%b' % (
-                show_id(ending.evidence_id).encode("ascii"),
-                quote_word(ending.customer),
-                quote(ending.call_id[:_PEER_TEXT_MAX]),
-            )
-        q850 = ending.q850
-        _write(
-            b'%b,"cause":%b,"ended_by":%b,"final_status":%d,"setup_s":%b,"duration_s":%b,"pdd_s":%b,"q850":%b'
-            % (
-                fields,
-                quote_word(ending.cause),
-                quote_word(ending.ended_by),
+        sink.write(
+            _ENDED(
+                _ending_fields(ending) if attempt is None else _attempt_fields(attempt),
+                ending.cause,
+                ending.ended_by,
                 ending.status,
-                _round(ending.setup_s),
-                _round(ending.duration_s),
-                _round(ending.pdd_s),
-                b"null" if q850 is None else b"%d" % q850,
-            ),
-            b"call ended",
+                ending.setup_s,
+                ending.duration_s,
+                ending.pdd_s,
+                ending.q850,
+                time.time(),
+            )
         )
-
-
-def _write(fields: bytes, event: bytes) -> None:
-    """One line, whole: what else is logged at the same time comes before or after it."""
-    sink.write(b'{%b,"event":"%b","level":"info","timestamp":"%b"}\n' % (fields, event, clock.now()))
 
 
 def _attempt_fields(attempt: Attempt) -> bytes:
     facts, verdict = attempt.facts, attempt.verdict
     source = facts.source
     origin = source.origin
-    text = verdict.text[:_PEER_TEXT_MAX]
-    return (
-        b'"id":"%b","method":%b,"call_id":%b,"from_side":%b,"source":"%b","asn":%d,"customer":%b'
-        b',"verdict":%b,"status":%d,"reason":%b,"rule":%b,"text":%b,"ip_origin":%b'
-        % (
-            show_id(attempt.evidence_id).encode("ascii"),
-            quote_word(facts.method[:32]),
-            quote(facts.call_id[:_PEER_TEXT_MAX]),
-            quote_word(origin.side),
-            write_address(source.address),
-            origin.asn,
-            quote_word(attempt.customer),
-            quote_word(verdict.outcome),
-            verdict.status,
-            quote_word(verdict.reason),
-            quote_word(verdict.rule),
-            # Of a call that nothing speaks against it is the same words again and again.
-            quote_word(text) if verdict.outcome is _ALLOWED else quote(text),
-            quote_word(verdict.ip_origin),
-        )
+    return _ATTEMPT_FIELDS(
+        attempt.evidence_id,
+        facts.method[:32],
+        facts.call_id[:_PEER_TEXT_MAX],
+        origin.side,
+        source.address,
+        origin.asn,
+        attempt.customer,
+        verdict.outcome,
+        verdict.status,
+        verdict.reason,
+        verdict.rule,
+        verdict.text[:_PEER_TEXT_MAX],
+        verdict.ip_origin,
     )
 
 
-def _round(value_s: float | None) -> bytes:
-    return b"null" if value_s is None else write_decimal(value_s, 3)
+def _ending_fields(ending: Ending) -> bytes:
+    """Where nothing is known of its attempt."""
+    return _ENDING_FIELDS(ending.evidence_id, ending.customer, ending.call_id[:_PEER_TEXT_MAX])

@@ -12,14 +12,14 @@ from typing import BinaryIO, Final, cast
 import structlog
 from structlog.typing import EventDict
 
-from edge_proxy.telemetry.call_log import clock, serialize
+from edge_proxy.telemetry.call_log import line_time, serialize
 from edge_proxy.telemetry.log_sink import sink
 
 _BURST: Final = 10
 
 
 def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = clock.now().decode("ascii")
+    event["timestamp"] = line_time().decode("ascii")
     return event
 
 

@@ -11,12 +11,12 @@ from edge_proxy.evidence.record import (
     MAX_ASSERTED,
     MAX_RECORD_BYTES,
     MAX_SIGNALS,
-    MAX_TEXT_CHARS,
     AttemptRecord,
     EndRecord,
     decode,
     encode,
 )
+from edge_proxy.pipeline.record_text import MAX_TEXT_CHARS
 
 ATTEMPT = AttemptRecord(
     id="00112233445566ff",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +13,6 @@ from edge_proxy.evidence.record import AttemptRecord, EndRecord, decode, encode
 from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.numbers.e164 import dial_plan, format_e164
 from edge_proxy.numbers.emergency import emergency_plan
-from edge_proxy.pipeline.record_text import quote, quote_word, write_address, write_decimal
 from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, Record, show_id
 from edge_proxy.policy.access import Proof
 from edge_proxy.policy.claims import Claim
@@ -192,46 +189,12 @@ def test_ending_is_written_as_its_object_is_encoded(ending: Ending) -> None:
     assert isinstance(decode(lines[0]), EndRecord)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 1e6), st.sampled_from([3, 6]))
-def test_decimals_are_those_of_the_rounded_number(value: float, digits: int) -> None:
-    """Also where rounding is a matter of the last bit, in exponents' reach, and below zero."""
-    assert write_decimal(value, digits) == msgspec.json.encode(round(value, digits))
-
-
-@pytest.mark.parametrize("digits", [3, 6])
-@given(units=st.integers(0, 10**9), nudge=st.integers(-3, 3))
-def test_decimals_next_to_a_half_are_rounded_exactly(units: int, nudge: int, digits: int) -> None:
-    """The numbers that lie half-way between two, and their neighbours of a bit more or less."""
-    value = (units + 0.5) / 10**digits
-    for _ in range(abs(nudge)):
-        value = math.nextafter(value, math.inf if nudge > 0 else 0.0)
-    assert write_decimal(value, digits) == msgspec.json.encode(round(value, digits))
-
-
-@given(TEXT)
-def test_quoted_text_is_json(text: str) -> None:
-    clean = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
-    assert quote(text) == quote_word(text) == quote_word(text) == msgspec.json.encode(clean)
-
-
-def test_remembered_words_are_bounded() -> None:
-    """Whoever invents ever new methods fills no memory, and gets the right ones."""
-    for number in range(10_000):
-        assert quote_word(f"M{number}") == b'"M%d"' % number
-
-
-@given(ADDRESSES)
-def test_address_is_written_as_it_is_shown(address: Address) -> None:
-    assert write_address(address) == str(address).encode()
-
-
 @given(IDS)
 def test_id_is_sixteen_hexadecimal_digits(evidence_id: int) -> None:
     assert show_id(evidence_id) == f"{evidence_id:016x}"
 
 
 def test_time_goes_on_at_every_second_and_back_with_the_clock() -> None:
-    """The text of a second is made once: not kept beyond it."""
     stamps: list[str] = []
     for at in (1_700_000_000.25, 1_700_000_000.75, 1_700_000_001.0, 1_700_000_000.5, 0.0):
         ending = Ending(
