@@ -25,7 +25,7 @@ PYTHONMALLOC=malloc
 EDGE_PROXY_ENGINE=compiled
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -c 'import edge_proxy; from edge_proxy.transport import _batch; print(edge_proxy.ENGINE, _batch.__file__)'
-"$python" -c 'from edge_proxy.pipeline import _layout; print(_layout.__file__)'
+"$python" -c 'from edge_proxy.pipeline import _layout; from edge_proxy.sip import _lines; print(_layout.__file__, _lines.__file__)'
 # What is found is written to stderr by the process that ends: pytest may not hold that back. Two tests of the slabs are
 # about addresses and pages, of which the sanitizer takes many itself.
 "$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider \

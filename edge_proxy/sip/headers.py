@@ -65,7 +65,7 @@ _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
 
 
-def _trimmed(value: bytes) -> bytes:
+def trimmed(value: bytes) -> bytes:
     """`value.strip(b" \\t")`, at a tenth of the cost where nothing is to be taken off."""
     if value and (value[0] <= _BLANK or value[-1] <= _BLANK):
         return value.strip(b" \t")
@@ -75,14 +75,14 @@ def _trimmed(value: bytes) -> bytes:
 def split_list(value: bytes) -> list[bytes]:
     """The pieces of a comma-separated header value, trimmed; commas in quotes or angle brackets do not split."""
     if _COMMA not in value:
-        return [_trimmed(value)]
+        return [trimmed(value)]
     if _LESS not in value and _QUOTE not in value and _GREATER not in value:
-        return [_trimmed(piece) for piece in value.split(b",")]
+        return [trimmed(piece) for piece in value.split(b",")]
     pieces: list[bytes] = []
     if _QUOTE not in value:
         # Route values are an address in angle brackets each, with no comma in it.
         for piece in value.split(b","):
-            text = _trimmed(piece)
+            text = trimmed(piece)
             if len(text) < 2 or text[0] != _LESS or text[-1] != _GREATER:
                 break
             inside = text[1:-1]
@@ -109,10 +109,10 @@ def split_list(value: bytes) -> list[bytes]:
 def first_of_list(value: bytes) -> bytes:
     """The first of the pieces that `split_list` finds, whatever follows it."""
     if _COMMA not in value:
-        return _trimmed(value)
+        return trimmed(value)
     first = value.partition(b",")[0]
     if _LESS not in first and _QUOTE not in first and _GREATER not in first:
-        return _trimmed(first)
+        return trimmed(first)
     match = _LIST_PIECE.match(value)
     end = match.end() if match else 0
     if end < len(value) and value[end] != _COMMA:
@@ -416,7 +416,7 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
         # No display name: what most values begin with.
         uri, found, params = value[1:].partition(b">")
         if found and (not params or params[0] == _SEMICOLON) and _LESS not in uri and _CR not in uri and _LF not in uri:
-            return NameAddr(b"", _trimmed(uri), params)
+            return NameAddr(b"", trimmed(uri), params)
     match = _NAME_ADDR.match(value)
     if match is not None:
         params = value[match.end() :]
@@ -443,7 +443,7 @@ def parse_tag(value: bytes, header: str) -> bytes:
         if params.startswith(b";tag="):
             tag = params[5:]
             if tag.translate(_TAG_END) is tag:
-                return _trimmed(tag)
+                return trimmed(tag)
     else:
         address, found, tag = value.rpartition(b">;tag=")
         if (
@@ -456,7 +456,7 @@ def parse_tag(value: bytes, header: str) -> bytes:
             and _LESS in address
             and (_QUOTE not in address or address.count(b'"') & 1 == 0)
         ):
-            return _trimmed(tag)
+            return trimmed(tag)
     return _any_tag(value, header)
 
 

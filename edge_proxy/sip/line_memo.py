@@ -1,88 +1,187 @@
-"""Raw header line to `HeaderLine` (RFC 3261 §7.3), each read once as long as it is remembered.
+"""The head of a message cut into lines (RFC 3261 §7), and what was read of those that came before.
 
 Of the lines of a message most came before: those of its own call a moment ago (From, Call-ID, Contact, the Via of ours
 that a 100, a 180 and a 200 bring back), those that a peer always sends (Allow, User-Agent, Supported) and those that
 everybody sends (Max-Forwards, CSeq, Content-Length). What is remembered are the lines seen last, some thousands: what
 a call's INVITE brought is gone when its BYE comes, unless the call was short or the proxy has little to do.
+
+Where `_lines` is built it does both without making anything of a line that it knows; `PlainLines` does the same where
+it is not. What a line means is read by parser.py.
 """
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, Protocol, final
 
-from edge_proxy.sip.grammar import KIND_BY_NAME, header_kind
-from edge_proxy.sip.message import HeaderLine
+from edge_proxy.sip.grammar import FIRST_REPEATABLE, KIND_BY_NAME, KIND_COUNT, OTHER
+from edge_proxy.sip.message import NO_LINES, HeaderLine, StartLine
 
-_MOST_YOUNG: Final = 2048
+try:
+    from edge_proxy.sip._lines import LineTable
+except ImportError:
+    HAS_TABLE = False
+else:
+    HAS_TABLE = True
+
+Head = tuple[bytes | StartLine, list[HeaderLine], list[int], bytes, list[int] | None, list[bytes] | None]
+"""What `Lines.cut` returns."""
+
+_MOST: Final = 4096
 _LONGEST_BYTES: Final = 300
+_LONGEST_NAME_BYTES: Final = 64
+_MOST_NAMES: Final = 256
+_MOST_STARTS: Final = 128
+_MOST_OF_HEAD: Final = 512
+_UNREAD: Final = HeaderLine(OTHER, b"")
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 _CR: Final = 0x0D
 _BLANK: Final = 0x20
+_TAB: Final = 0x09
+_HEAD_END: Final = b"\r\n\r\n"
+_CRLF: Final = b"\r\n"
+
+
+class Lines(Protocol):
+    """The lines that were seen last, by their bytes: it carries no meaning, and may be emptied at any time.
+
+    4,096 lines of at most 300 bytes are held: some 2 MB in traffic as it is, some 4 MB if somebody sends only lines as
+    long as they may be and none twice.
+    """
+
+    def __len__(self) -> int:
+        """How many lines are held."""
+
+    def cut(self, data: bytes, most_lines: int, most_bytes: int, /) -> Head | None:
+        """The head of a message, cut at each CRLF: (start, lines, first, body, unknown, raws).
+
+        `start` is what was kept for the start line, or its bytes. `lines` has what was kept for each header line; for
+        one that is not held stands there what is of no use, and is to be replaced. `first[kind]` is the index of the
+        first line of a kind, or -1. `body` is what is behind the empty line that ends the head. `unknown` has three
+        numbers for each line that is not held: its index, its kind, and where its first colon stands, each of the two
+        -1 if unknown; `raws` has their bytes. Both are None if all are held.
+
+        None instead of all this: a lone CR or LF, a fold, no end of the head, no header line, a second line of a kind
+        that may stand there once, or more header lines or bytes of a head than given (and than 512 lines).
+        """
+
+    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], /) -> None:
+        """Keep what was read of the lines that `cut` had not held; a long one is passed over."""
+
+    def keep_start(self, raw: bytes, start: StartLine, /) -> None:
+        """Keep what was read of a start line; a long one is passed over."""
+
+    def keep_name(self, name: bytes, kind: int, /) -> None:
+        """Lines with these bytes before their first colon are of this kind; a long name is passed over."""
+
+    def forget(self) -> None:
+        """Let go of all lines; the names stay."""
 
 
 @final
-class LineMemo:
-    """The lines that were seen last, as they were read: it carries no meaning, and may be emptied at any time.
+class PlainLines:
+    """Lines in dicts, of two generations: when the young one is full it becomes the old one.
 
-    Two generations: when the young one is full it becomes the old one, and what was not asked for since is let go.
-    Twice `_MOST_YOUNG` lines of at most `_LONGEST_BYTES` are held: some 2.5 MB in traffic as it is, 6.5 MB if somebody
-    sends only lines as long as they may be and none twice. A line that never comes again costs two look-ups and a place
-    more than if nothing were remembered, about a third of what it costs to read.
+    What was not asked for since is let go with the one that was old.
     """
 
-    __slots__ = ("_old", "young")
+    __slots__ = ("_names", "_old", "_starts", "_young")
 
     def __init__(self) -> None:
-        self.young: dict[bytes, HeaderLine] = {}
-        """By the line as it stands in a message, with its CRLF: to be looked at before `read` is asked."""
+        self._young: dict[bytes, HeaderLine] = {}
         self._old: dict[bytes, HeaderLine] = {}
+        self._starts: dict[bytes, StartLine] = {}
+        self._names = dict(KIND_BY_NAME)
 
     def __len__(self) -> int:
-        return len(self.young) + len(self._old)
+        return len(self._young) + len(self._old) + len(self._starts)
 
-    def read(self, text: bytes) -> HeaderLine | None:
-        """A line that is not among the young; None when it has no name or holds a lone CR or LF.
+    def cut(self, data: bytes, most_lines: int, most_bytes: int, /) -> Head | None:
+        most = min(most_lines, _MOST_OF_HEAD)
+        head, end, body = data.partition(_HEAD_END)
+        raws = head.split(_CRLF, most + 1)
+        count = len(raws) - 1
+        if not end or not 0 < count <= most or len(head) > most_bytes:
+            return None
+        raw = raws[0]
+        start: bytes | StartLine = self._starts.get(raw) or raw
+        if start is raw and (not raw or _LF in raw or _CR in raw):
+            return None
+        lines: list[HeaderLine] = []
+        first = NO_LINES[:]
+        unknown: list[int] = []
+        news: list[bytes] = []
+        young = self._young
+        for index in range(count):
+            text = raws[index + 1]
+            line = young.get(text)
+            if line is None:
+                line = self._line_of_old(text)
+                young = self._young
+            if line is not None:
+                kind = line.kind
+                lines.append(line)
+            else:
+                if not text or text[0] == _BLANK or text[0] == _TAB or _LF in text or _CR in text:
+                    return None
+                name, colon, _ = text.partition(b":")
+                kind = self._names.get(name, -1) if colon else -1
+                unknown += (index, kind, len(name) if colon else -1)
+                news.append(text)
+                lines.append(_UNREAD)
+            if kind > 0:
+                if first[kind] < 0:
+                    first[kind] = index
+                elif kind < FIRST_REPEATABLE:
+                    return None
+        if not news:
+            return start, lines, first, body, None, None
+        return start, lines, first, body, unknown, news
 
-        It is asked for with its CRLF, but for the last of a message that has a body. One that is None, a folded one
-        among them, is for those to judge who see the whole message.
-        """
+    def _line_of_old(self, text: bytes) -> HeaderLine | None:
         line = self._old.get(text)
-        if line is None:
-            line = _read(text[:-2] if text.endswith(b"\r\n") else text)
-            if line is None or len(text) > _LONGEST_BYTES:
-                return line
-        young = self.young
-        if len(young) >= _MOST_YOUNG:
-            self._old = young
-            young = self.young = {}
-        young[text] = line
+        if line is not None:
+            self._put(text, line)
         return line
 
+    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], /) -> None:
+        for place, raw in enumerate(raws):
+            if len(raw) <= _LONGEST_BYTES:
+                self._put(raw, lines[unknown[3 * place]])
+
+    def _put(self, raw: bytes, line: HeaderLine) -> None:
+        if len(self._young) >= _MOST // 2:
+            self._old = self._young
+            self._young = {}
+        self._young[raw] = line
+
+    def keep_start(self, raw: bytes, start: StartLine, /) -> None:
+        if len(raw) <= _LONGEST_BYTES:
+            if len(self._starts) >= _MOST_STARTS:
+                self._starts.clear()
+            self._starts[raw] = start
+
+    def keep_name(self, name: bytes, kind: int, /) -> None:
+        if len(name) <= _LONGEST_NAME_BYTES:
+            if len(self._names) >= _MOST_NAMES:
+                self._names = dict(KIND_BY_NAME)
+            self._names[name] = kind
+
     def forget(self) -> None:
-        """Let go of all lines."""
-        self.young = {}
+        self._young = {}
         self._old = {}
+        self._starts = {}
 
 
-LINES: Final = LineMemo()
+def lines_of(*, is_table: bool = HAS_TABLE) -> Lines:
+    """A memo that holds nothing yet."""
+    if not is_table:
+        return PlainLines()
+    # Who knows the seed can send lines that are forgotten early. Python's own hash of bytes is seeded already.
+    table = LineTable(hash(b"lines"), _MOST, _LONGEST_BYTES, KIND_COUNT, FIRST_REPEATABLE)
+    for name, kind in KIND_BY_NAME.items():
+        table.keep_name(name, kind)
+    return table
+
+
+LINES: Final = lines_of()
 """The lines that this process saw last."""
-
-
-def _read(raw: bytes) -> HeaderLine | None:
-    if _LF in raw or _CR in raw:
-        return None
-    name, colon, value = raw.partition(b":")
-    if not colon:
-        return None
-    kind = KIND_BY_NAME.get(name)
-    if kind is None:
-        kind = header_kind(name)
-        if kind < 0:
-            return None
-    if not kind:
-        return HeaderLine(kind, raw)
-    if value and value[0] == _BLANK:
-        value = value[1:]
-    if value and (value[0] <= _BLANK or value[-1] <= _BLANK):
-        value = value.strip(b" \t")
-    return HeaderLine(kind, raw, value)

@@ -13,9 +13,10 @@ from typing import Final, final
 
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import Via, first_of_list, split_list
+from edge_proxy.sip.headers import Via, first_of_list, split_list, trimmed
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_BLANK: Final = 0x20
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 _MOST_KEPT_VALUES: Final = 8
 """A line of nothing but commas would be held in many times its bytes."""
@@ -32,6 +33,25 @@ def line_value(line: bytes) -> bytes:
 
 @mypyc_attr(acyclic=True)
 @final
+class StartLine:
+    """A start line as it was read: `method` and `uri` of a request, `status` and `reason` of a response.
+
+    Messages share it, and nobody changes it.
+    """
+
+    __slots__ = ("method", "raw", "reason", "status", "uri")
+
+    def __init__(self, raw: bytes, method: bytes, uri: bytes, status: int, reason: bytes) -> None:
+        self.raw = raw
+        """Without its CRLF."""
+        self.method = method
+        self.uri = uri
+        self.status = status
+        self.reason = reason
+
+
+@mypyc_attr(acyclic=True)
+@final
 class HeaderLine:
     """One header line, and what was read of it, for whoever asks next.
 
@@ -39,14 +59,15 @@ class HeaderLine:
     another object, and nobody changes what was read.
     """
 
-    __slots__ = ("_first_value", "_list_values", "_value", "kind", "number", "raw", "via", "word")
+    __slots__ = ("_begin", "_list_values", "_value", "kind", "number", "raw", "via", "word")
 
-    def __init__(self, kind: int, raw: bytes, value: bytes | None = None) -> None:
+    def __init__(self, kind: int, raw: bytes, colon: int = -1) -> None:
+        """`colon`: where the first one stands in a line without folds, if that is known."""
         self.kind = kind
         self.raw = raw
         """Without its CRLF; a folded header is one line that still holds its folds."""
-        self._value = value
-        self._first_value: bytes | None = None
+        self._begin = colon + 1
+        self._value: bytes | None = None
         self._list_values: list[bytes] | None = None
         self.via: Via | None = None
         """The first Via in it; this and the next two are set by the parser, once it has read them."""
@@ -60,16 +81,22 @@ class HeaderLine:
         """The value, unfolded and trimmed."""
         value = self._value
         if value is None:
-            value = self._value = line_value(self.raw)
+            value = self._value = self._read_value()
         return value
+
+    def _read_value(self) -> bytes:
+        raw = self.raw
+        begin = self._begin
+        if begin <= 0:
+            return line_value(raw)
+        if begin < len(raw) and raw[begin] == _BLANK:
+            begin += 1
+        return trimmed(raw[begin:])
 
     @property
     def first_value(self) -> bytes:
         """The first of the values that stand in the line with commas between."""
-        value = self._first_value
-        if value is None:
-            value = self._first_value = first_of_list(self.value)
-        return value
+        return first_of_list(self.value)
 
     @property
     def list_values(self) -> list[bytes]:
@@ -110,11 +137,11 @@ class Message:
         "via",
     )
 
-    def __init__(self, start_line: bytes, size: int) -> None:
+    def __init__(self, start_line: bytes, size: int, headers: list[HeaderLine], first: list[int]) -> None:
         self.start_line = start_line
         self.size = size
-        self.headers: list[HeaderLine] = []
-        self.first: list[int] = NO_LINES[:]
+        self.headers = headers
+        self.first = first
         self.body = b""
         self.method = b""
         self.uri = b""
@@ -212,23 +239,26 @@ class Message:
 
     def set_headers(self, headers: list[HeaderLine]) -> None:
         """Give the message these header lines, and no others."""
-        first = NO_LINES[:]
-        for index, line in enumerate(headers):
-            kind = line.kind
-            if kind and first[kind] < 0:
-                first[kind] = index
         self.headers = headers
-        self.first = first
+        self.first = _first_of(headers)
         self.received = b""
 
     def __repr__(self) -> str:
         return f"<Message {self.start_line[:60]!r} {len(self.headers)} headers, body {len(self.body)}>"
 
 
+def _first_of(headers: list[HeaderLine]) -> list[int]:
+    first = NO_LINES[:]
+    for index, line in enumerate(headers):
+        kind = line.kind
+        if kind and first[kind] < 0:
+            first[kind] = index
+    return first
+
+
 def with_headers(message: Message, headers: list[HeaderLine]) -> Message:
     """The same message with other header lines; what was read of it stays as it was read."""
-    copy = Message(message.start_line, message.size)
-    copy.set_headers(headers)
+    copy = Message(message.start_line, message.size, headers, _first_of(headers))
     copy.body = message.body
     copy.method = message.method
     copy.uri = message.uri

@@ -7,7 +7,6 @@ the message was readable to answer it, the message so far. It never raises anyth
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
@@ -16,7 +15,7 @@ from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
 from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.line_memo import LINES
-from edge_proxy.sip.message import NO_LINES, HeaderLine, Message
+from edge_proxy.sip.message import NO_LINES, HeaderLine, Message, StartLine
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
@@ -29,16 +28,11 @@ _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _COLON: Final = 0x3A
-_LF: Final = 0x0A
-_CR: Final = 0x0D
 _LINE_END: Final = re.compile(rb"\r\n(?![ \t])")
-_status_lines: Final[dict[bytes, tuple[int, bytes]]] = {}
-"""Status and phrase of the latest status lines: few are in use."""
-_MOST_STATUS_LINES: Final = 64
-_LONGEST_STATUS_LINE_BYTES: Final = 80
 _CRLF: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
-_NO_BODY: Final = b"\r\nContent-Length: 0\r\n\r\n"
+_cut: Final = LINES.cut
+_keep: Final = LINES.keep
 _SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
 
 
@@ -63,7 +57,7 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
         problem = _read_mandatory(message, limits)
     else:
         head, end, body = data.partition(_HEAD_END)
-        message = Message(head.partition(_CRLF)[0], len(data))
+        message = Message(head.partition(_CRLF)[0], len(data), [], NO_LINES[:])
         problem = _read_any(message, head, body, limits, has_end=bool(end))
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
@@ -78,31 +72,57 @@ def _read_usual(data: bytes, limits: Limits) -> Message | None:
     None: it is another, and for `_read_any` to read.
     """
     size = len(data)
-    head = data
-    body = b""
-    if not data.endswith(_NO_BODY):
-        head, end, body = data.partition(_HEAD_END)
-        if not end:
+    head = _cut(data, limits.max_headers, limits.max_header_bytes)
+    if head is None or size > limits.max_message_bytes:
+        return None
+    start, headers, first, body, unknown, raws = head
+    if isinstance(start, bytes):
+        line = _read_usual_start_line(start)
+        if line is None:
             return None
-    if len(head) > limits.max_header_bytes or size > limits.max_message_bytes:
+        LINES.keep_start(start, line)
+    else:
+        line = start
+    if unknown is not None and raws is not None and not _read_lines(headers, first, unknown, raws):
         return None
-    lines = BytesIO(head).readlines()  # the fastest way there is to cut bytes into lines
-    if not 2 <= len(lines) <= limits.max_headers + 2:
-        return None
-    if lines[-1] == _CRLF:
-        # The end of the head, where there is no body. Were it a body that ends so, the empty line before that is not
-        # among the usual ones.
-        lines.pop()
-    start_line = lines[0]
-    if len(lines) > limits.max_headers + 1 or not start_line.endswith(_CRLF):
-        return None
-    message = Message(start_line[:-2], size)
-    if not _read_usual_start_line(message) or not _sort_usual_lines(message, lines):
-        return None
+    message = Message(line.raw, size, headers, first)
+    message.method = line.method
+    message.uri = line.uri
     message.body = body
-    if message.status:
+    status = line.status
+    if status:
+        message.status = status
+        message.reason = line.reason
         message.received = data
     return message
+
+
+def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int], raws: list[bytes]) -> bool:
+    """Read the lines that did not come before (see `Lines.cut`); False: one has no name, or one is there twice."""
+    at = 0
+    for raw in raws:
+        index = unknown[at]
+        kind = unknown[at + 1]
+        colon = unknown[at + 2]
+        if kind < 0:
+            if colon < 0:
+                return False
+            name = raw[:colon]
+            kind = grammar.header_kind(name)
+            if kind < 0:
+                return False
+            LINES.keep_name(name, kind)
+            unknown[at + 1] = kind
+            if kind:
+                known = first[kind]
+                if known >= 0 and kind < FIRST_REPEATABLE:
+                    return False
+                if known < 0 or known > index:
+                    first[kind] = index
+        headers[index] = HeaderLine(kind, raw, colon)
+        at += 3
+    _keep(unknown, raws, headers)
+    return True
 
 
 def _read_any(
@@ -147,37 +167,24 @@ def _problem(
     return MalformedMessageError(text, partial=message, sip_status=sip_status, rfc=rfc, offset=offset)
 
 
-def _read_usual_start_line(message: Message) -> bool:
-    """Read a start line in the spelling that nearly all have; False: it is another."""
-    line = message.start_line
-    known = _status_lines.get(line) if line.startswith(b"SIP/") else None
-    if known is not None:
-        message.status, message.reason = known
-        return True
+def _read_usual_start_line(line: bytes) -> StartLine | None:
+    """Read a start line in the spelling that nearly all have, with no CR or LF in it; None: it is another."""
     if line.endswith(_AFTER_URI):
         method, _, rest = line.partition(b" ")
         if len(rest) <= len(_AFTER_URI):
-            return False
+            return None
         uri = rest[: -len(_AFTER_URI)]
         if method not in _USUAL_METHODS or uri.translate(_URI_ONLY) is not uri:
-            return False
-        message.method = method
-        message.uri = uri
-        return True
+            return None
+        return StartLine(line, method, uri, 0, b"")
     words = line.split(b" ", 2)
-    if len(words) != 3 or _LF in line or _CR in line:
-        return False
+    if len(words) != 3:
+        return None
     version, code, phrase = words
     status = _STATUSES.get(code)
     if version != b"SIP/2.0" or status is None:
-        return False
-    message.status = status
-    message.reason = phrase
-    if len(line) <= _LONGEST_STATUS_LINE_BYTES:
-        if len(_status_lines) >= _MOST_STATUS_LINES:
-            _status_lines.clear()
-        _status_lines[line] = status, phrase
-    return True
+        return None
+    return StartLine(line, b"", b"", status, phrase)
 
 
 def _read_start_line(message: Message) -> MalformedMessageError | None:
@@ -201,34 +208,6 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
         return _problem(message, "status line is malformed", "3261 §7.2", offset=0)
     message.method = line.partition(b" ")[0]
     return _problem(message, "request line is malformed", "3261 §7.1", offset=0)
-
-
-def _sort_usual_lines(message: Message, lines: list[bytes]) -> bool:
-    """Give the message its header lines, which are these but for the first, as long as nothing is wrong with them.
-
-    Each still ends in its CRLF, the last one may. False: there are folds or a problem, and it is for `_read_headers`
-    to say.
-    """
-    headers: list[HeaderLine] = []
-    first = message.first
-    young = LINES.young
-    for index in range(1, len(lines)):
-        raw = lines[index]
-        line = young.get(raw)
-        if line is None:
-            line = LINES.read(raw)
-            if line is None:
-                return False
-            young = LINES.young
-        kind = line.kind
-        if kind:
-            if first[kind] < 0:
-                first[kind] = index - 1
-            elif kind < FIRST_REPEATABLE:
-                return False
-        headers.append(line)
-    message.headers = headers
-    return True
 
 
 def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:

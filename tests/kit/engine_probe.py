@@ -45,11 +45,11 @@ Question = tuple[str, list[bytes]]
 
 
 class EngineProbe:
-    """The child, from the parent's side."""
+    """The child, from the parent's side; `without` names modules in C that it is to do without."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, *without: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.kit.engine_probe"],
+            [sys.executable, "-m", "tests.kit.engine_probe", *without],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -179,6 +179,13 @@ def _core(parts: list[bytes]) -> str:
     return "\n".join(answers)
 
 
+def _engine() -> str:
+    from edge_proxy import ENGINE
+    from edge_proxy.sip.line_memo import LINES
+
+    return f"{ENGINE.engine} {type(LINES).__name__}"
+
+
 def _each(answer: Callable[[bytes], str]) -> Callable[[list[bytes]], str]:
     return lambda parts: "\n".join(map(answer, parts))
 
@@ -191,11 +198,14 @@ ANSWERS: Final[dict[str, Callable[[list[bytes]], str]]] = {
     "number": _each(_number),
     "frame": _frame,
     "core": _core,
-    "engine": lambda _parts: __import__("edge_proxy").ENGINE.engine,
+    "engine": lambda _parts: _engine(),
 }
 
 
 def main() -> None:
+    for name in sys.argv[1:]:
+        # Importing it fails, as where it was not built.
+        sys.modules[name] = None  # type: ignore[assignment]
     for line in sys.stdin:
         questions = json.loads(line)
         answers = [ANSWERS[kind]([part.encode("latin-1") for part in parts]) for kind, parts in questions]

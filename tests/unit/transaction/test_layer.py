@@ -205,4 +205,4 @@ def test_old_keys_leave_the_to_tag_out(branch: str) -> None:
 def test_key_of_a_message_without_via_is_a_bug() -> None:
     """The parser lets none through."""
     with pytest.raises(LocalProtocolError, match="no Via"):
-        server_key(Message(b"INVITE sip:a SIP/2.0", 0))
+        server_key(Message(b"INVITE sip:a SIP/2.0", 0, [], []))

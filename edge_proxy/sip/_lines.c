@@ -1,0 +1,554 @@
+/* Cuts the head of a message into lines and finds those that came before.
+
+   A `LineTable` holds what was kept for a line, by its bytes: it walks a datagram in place, and for a line that is held
+   no byte is copied and no object made. It knows no SIP: what a line means, what may be kept for it, and what a name
+   before a colon stands for is said by who reads it (parser.py), and every line that is not held goes there. Whether
+   one is held changes what reading costs, and nothing else.
+
+   Sets of four places, found by a seeded hash, the oldest of a set gives way: it never grows and never moves anything.
+   Whoever finds lines that meet in one set has them read each time, as if they were new. line_memo.py holds the same in
+   Python, for where this module is not built. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAYS 4
+#define NAMES 512
+#define LONGEST_NAME 64
+#define MOST_HELD (1 << 20)
+/* Of one head, whatever the caller would allow: one with more is for others to read. */
+#define MOST_LINES 512
+#define MOST_BYTES (1 << 24)
+#define MOST_KINDS 64
+#define START (-1) /* the kind of a start line */
+
+typedef struct {
+    uint64_t hash;
+    PyObject *text; /* NULL: the place is free */
+    PyObject *kept; /* NULL for a name */
+    int32_t kind;
+    uint32_t used; /* by the memo's clock, which may go round */
+} Place;
+
+typedef struct {
+    Place *places; /* NULL until something is kept */
+    size_t sets;   /* a power of two */
+    Py_ssize_t held;
+    uint32_t clock;
+} Memo;
+
+typedef struct {
+    PyObject_HEAD
+    Memo lines;
+    Memo names;
+    uint64_t seed;
+    PyObject *minus_one;
+    Py_ssize_t longest;
+    int kinds; /* 0: not made yet */
+    int first_repeatable;
+} LineTable;
+
+static inline uint64_t
+load(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static inline uint64_t
+mixed(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ (hash >> 32);
+}
+
+/* Eight bytes at a time; the last eight may overlap those before. */
+static inline uint64_t
+hash_of(uint64_t seed, const char *text, Py_ssize_t size)
+{
+    uint64_t hash = seed + (uint64_t)size;
+    if (size >= 8) {
+        const char *last = text + size - 8;
+        for (; text < last; text += 8)
+            hash = mixed(hash, load(text));
+        return mixed(hash, load(last));
+    }
+    uint64_t word = 0;
+    for (Py_ssize_t i = 0; i < size; i++)
+        word = word << 8 | (unsigned char)text[i];
+    return mixed(hash, word);
+}
+
+static inline Place *
+set_of(const Memo *memo, uint64_t hash)
+{
+    return memo->places + ((size_t)(hash >> 20) & (memo->sets - 1)) * WAYS;
+}
+
+static inline int
+is_at(const Place *place, uint64_t hash, const char *text, Py_ssize_t size)
+{
+    return place->hash == hash && place->text != NULL && PyBytes_GET_SIZE(place->text) == size
+           && memcmp(PyBytes_AS_STRING(place->text), text, (size_t)size) == 0;
+}
+
+/* Where the text is held, or NULL. */
+static inline Place *
+find(Memo *memo, uint64_t hash, const char *text, Py_ssize_t size)
+{
+    if (memo->places == NULL)
+        return NULL;
+    Place *set = set_of(memo, hash);
+    for (int i = 0; i < WAYS; i++) {
+        if (is_at(&set[i], hash, text, size)) {
+            set[i].used = ++memo->clock;
+            return &set[i];
+        }
+    }
+    return NULL;
+}
+
+/* Keep something for a text, in place of what was kept for it or of the oldest of its set. 0, or -1: no memory. */
+static int
+put(Memo *memo, uint64_t hash, PyObject *text, PyObject *kept, int kind)
+{
+    if (memo->places == NULL) {
+        memo->places = calloc(memo->sets * WAYS, sizeof(Place));
+        if (memo->places == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    Place *set = set_of(memo, hash);
+    Place *place = NULL;
+    for (int i = 0; i < WAYS && place == NULL; i++) {
+        if (is_at(&set[i], hash, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)))
+            place = &set[i];
+    }
+    for (int i = 0; i < WAYS && place == NULL; i++) {
+        if (set[i].text == NULL)
+            place = &set[i];
+    }
+    if (place == NULL) {
+        place = &set[0];
+        for (int i = 1; i < WAYS; i++) {
+            if (memo->clock - set[i].used > memo->clock - place->used)
+                place = &set[i];
+        }
+    }
+    PyObject *old_text = place->text, *old_kept = place->kept;
+    memo->held += old_text == NULL;
+    Py_INCREF(text);
+    Py_XINCREF(kept);
+    *place = (Place){.hash = hash, .text = text, .kept = kept, .kind = kind, .used = ++memo->clock};
+    /* Last: what goes with it may call back. */
+    Py_XDECREF(old_text);
+    Py_XDECREF(old_kept);
+    return 0;
+}
+
+static void
+forget(Memo *memo)
+{
+    Place *places = memo->places;
+    memo->places = NULL;
+    memo->held = 0;
+    if (places == NULL)
+        return;
+    for (size_t i = 0; i < memo->sets * WAYS; i++) {
+        Py_XDECREF(places[i].text);
+        Py_XDECREF(places[i].kept);
+    }
+    free(places);
+}
+
+static int
+table_init(LineTable *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"seed", "most", "longest", "kinds", "first_repeatable", NULL};
+    PyObject *seed;
+    Py_ssize_t most, longest;
+    int kinds, first_repeatable;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnii:LineTable", keywords, &PyLong_Type, &seed, &most, &longest,
+                                     &kinds, &first_repeatable))
+        return -1;
+    if (self->kinds != 0) {
+        PyErr_SetString(PyExc_TypeError, "a LineTable is made once");
+        return -1;
+    }
+    if (most < WAYS || most > MOST_HELD || (most & (most - 1)) != 0) {
+        PyErr_SetString(PyExc_ValueError, "most must be a power of two, 4 to 1,048,576");
+        return -1;
+    }
+    if (longest < 0 || kinds < 1 || kinds > MOST_KINDS) {
+        PyErr_SetString(PyExc_ValueError, "longest must not be negative, kinds be 1 to 64");
+        return -1;
+    }
+    self->seed = PyLong_AsUnsignedLongLongMask(seed);
+    if (PyErr_Occurred())
+        return -1;
+    self->minus_one = PyLong_FromLong(-1);
+    if (self->minus_one == NULL)
+        return -1;
+    self->lines.sets = (size_t)most / WAYS;
+    self->names.sets = NAMES / WAYS;
+    self->longest = longest;
+    self->first_repeatable = first_repeatable;
+    self->kinds = kinds;
+    return 0;
+}
+
+static int
+table_traverse(LineTable *self, visitproc visit, void *arg)
+{
+    if (self->lines.places != NULL) {
+        for (size_t i = 0; i < self->lines.sets * WAYS; i++)
+            Py_VISIT(self->lines.places[i].kept);
+    }
+    return 0;
+}
+
+static int
+table_clear(LineTable *self)
+{
+    forget(&self->lines);
+    forget(&self->names);
+    return 0;
+}
+
+static void
+table_dealloc(LineTable *self)
+{
+    PyObject_GC_UnTrack(self);
+    table_clear(self);
+    Py_XDECREF(self->minus_one);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static int
+is_made(LineTable *self)
+{
+    if (self->kinds != 0)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "this LineTable was never initialised");
+    return 0;
+}
+
+static Py_ssize_t
+table_len(LineTable *self)
+{
+    return self->lines.held;
+}
+
+/* Whether a text is one line, and none that continues another. */
+static int
+is_line(const char *text, Py_ssize_t size)
+{
+    return size > 0 && text[0] != ' ' && text[0] != '\t' && memchr(text, '\r', (size_t)size) == NULL
+           && memchr(text, '\n', (size_t)size) == NULL;
+}
+
+/* A list of integers, most of them -1; or NULL. */
+static PyObject *
+list_of(LineTable *self, const int *numbers, Py_ssize_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *number = numbers[i] == -1 ? Py_NewRef(self->minus_one) : PyLong_FromLong(numbers[i]);
+        if (number == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, number);
+    }
+    return list;
+}
+
+/* A list that takes over these references, or NULL, and then they are given back. */
+static PyObject *
+list_with(PyObject **items, Py_ssize_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (list == NULL)
+            Py_DECREF(items[i]);
+        else
+            PyList_SET_ITEM(list, i, items[i]);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(cut_doc,
+             "cut(data, most_lines, most_bytes) -> (start, lines, first, body, unknown, raws), or None\n\n"
+             "The head of a message, cut at each CRLF, and what is behind the empty line that ends it. None: a lone CR\n"
+             "or LF, a fold, no end, no header line, a second line of a kind that may stand there once, or more header\n"
+             "lines or bytes than given. `start` is what was kept for the start line, or its bytes; `lines` what was\n"
+             "kept for each header line, None for one that is not held; `first[kind]` the index of the first line of a\n"
+             "kind, or -1. `unknown` has three numbers for each that is not held: its index, its kind and where its\n"
+             "first colon stands, each of the two -1 if unknown; `raws` has their bytes. Both are None if all are held.\n");
+
+static PyObject *
+table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "cut() takes bytes and two integers");
+        return NULL;
+    }
+    Py_ssize_t most_lines = PyLong_AsSsize_t(args[1]);
+    if (most_lines == -1 && PyErr_Occurred())
+        return NULL;
+    Py_ssize_t most_bytes = PyLong_AsSsize_t(args[2]);
+    if (most_bytes == -1 && PyErr_Occurred())
+        return NULL;
+    if (!is_made(self))
+        return NULL;
+    if (most_lines > MOST_LINES)
+        most_lines = MOST_LINES;
+    if (most_bytes > MOST_BYTES)
+        most_bytes = MOST_BYTES;
+
+    const char *const begin = PyBytes_AS_STRING(args[0]);
+    const char *const end = begin + PyBytes_GET_SIZE(args[0]);
+    const char *at = begin;
+    const char *line_end = memchr(at, '\n', (size_t)(end - at));
+    if (line_end == NULL || line_end - at < 2 || line_end[-1] != '\r')
+        Py_RETURN_NONE;
+    Py_ssize_t size = line_end - at - 1;
+    Place *place = find(&self->lines, hash_of(self->seed, at, size), at, size);
+    PyObject *start;
+    if (place != NULL && place->kind == START) {
+        start = place->kept;
+        Py_INCREF(start);
+    }
+    else {
+        if (memchr(at, '\r', (size_t)size) != NULL)
+            Py_RETURN_NONE;
+        start = PyBytes_FromStringAndSize(at, size);
+        if (start == NULL)
+            return NULL;
+    }
+
+    PyObject *lines[MOST_LINES], *raws[MOST_LINES]; /* references of our own */
+    int unknown[3 * MOST_LINES], first[MOST_KINDS];
+    Py_ssize_t line_count = 0, raw_count = 0;
+    for (int i = 0; i < self->kinds; i++)
+        first[i] = -1;
+    for (;;) {
+        at = line_end + 1;
+        line_end = memchr(at, '\n', (size_t)(end - at));
+        if (line_end == NULL || line_end[-1] != '\r')
+            goto unusual;
+        size = line_end - at - 1;
+        if (size == 0)
+            break;
+        if (line_count >= most_lines || at + size - begin > most_bytes)
+            goto unusual;
+        int kind;
+        place = find(&self->lines, hash_of(self->seed, at, size), at, size);
+        if (place != NULL && place->kind != START) {
+            kind = place->kind;
+            lines[line_count] = place->kept;
+        }
+        else {
+            const char *colon;
+            if (!is_line(at, size))
+                goto unusual;
+            kind = -1;
+            colon = memchr(at, ':', (size_t)size);
+            if (colon != NULL) {
+                place = find(&self->names, hash_of(self->seed, at, colon - at), at, colon - at);
+                if (place != NULL)
+                    kind = place->kind;
+            }
+            PyObject *raw = PyBytes_FromStringAndSize(at, size);
+            if (raw == NULL)
+                goto failed;
+            unknown[3 * raw_count] = (int)line_count;
+            unknown[3 * raw_count + 1] = kind;
+            unknown[3 * raw_count + 2] = colon == NULL ? -1 : (int)(colon - at);
+            raws[raw_count++] = raw;
+            lines[line_count] = Py_None;
+        }
+        Py_INCREF(lines[line_count]);
+        line_count++;
+        if (kind > 0) {
+            if (first[kind] < 0)
+                first[kind] = (int)line_count - 1;
+            else if (kind < self->first_repeatable)
+                goto unusual;
+        }
+    }
+    if (line_count == 0)
+        goto unusual;
+
+    PyObject *body = PyBytes_FromStringAndSize(line_end + 1, end - line_end - 1);
+    PyObject *first_list = list_of(self, first, self->kinds);
+    PyObject *unknown_list = raw_count ? list_of(self, unknown, 3 * raw_count) : Py_NewRef(Py_None);
+    PyObject *raws_list = raw_count ? list_with(raws, raw_count) : Py_NewRef(Py_None);
+    PyObject *lines_list = list_with(lines, line_count);
+    PyObject *head = NULL;
+    if (body != NULL && first_list != NULL && unknown_list != NULL && raws_list != NULL && lines_list != NULL)
+        head = PyTuple_New(6);
+    if (head == NULL) {
+        Py_DECREF(start);
+        Py_XDECREF(lines_list);
+        Py_XDECREF(first_list);
+        Py_XDECREF(body);
+        Py_XDECREF(unknown_list);
+        Py_XDECREF(raws_list);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(head, 0, start);
+    PyTuple_SET_ITEM(head, 1, lines_list);
+    PyTuple_SET_ITEM(head, 2, first_list);
+    PyTuple_SET_ITEM(head, 3, body);
+    PyTuple_SET_ITEM(head, 4, unknown_list);
+    PyTuple_SET_ITEM(head, 5, raws_list);
+    return head;
+
+unusual:
+failed:
+    Py_DECREF(start);
+    while (line_count > 0)
+        Py_DECREF(lines[--line_count]);
+    while (raw_count > 0)
+        Py_DECREF(raws[--raw_count]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(keep_doc, "keep(unknown, raws, lines): keep what was read of the lines that cut() had not held, by now in\n"
+                       "their places; one that is too long, or that is no line at all, is passed over.");
+
+static PyObject *
+table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || !PyList_Check(args[0]) || !PyList_Check(args[1]) || !PyList_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "keep() takes three lists");
+        return NULL;
+    }
+    if (!is_made(self))
+        return NULL;
+    /* The lists are asked for their length each time: what is let go may call back. */
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[1]); i++) {
+        if (3 * i + 2 >= PyList_GET_SIZE(args[0])) {
+            PyErr_SetString(PyExc_ValueError, "each line needs three numbers");
+            return NULL;
+        }
+        Py_ssize_t index = PyLong_AsSsize_t(PyList_GET_ITEM(args[0], 3 * i));
+        if (index == -1 && PyErr_Occurred())
+            return NULL;
+        long kind = PyLong_AsLong(PyList_GET_ITEM(args[0], 3 * i + 1));
+        if (kind == -1 && PyErr_Occurred())
+            return NULL;
+        if (index < 0 || index >= PyList_GET_SIZE(args[2]) || kind < 0 || kind >= self->kinds) {
+            PyErr_SetString(PyExc_ValueError, "there is no such line or kind");
+            return NULL;
+        }
+        PyObject *raw = PyList_GET_ITEM(args[1], i);
+        if (!PyBytes_CheckExact(raw)) {
+            PyErr_SetString(PyExc_TypeError, "a line is bytes");
+            return NULL;
+        }
+        const char *text = PyBytes_AS_STRING(raw);
+        Py_ssize_t size = PyBytes_GET_SIZE(raw);
+        if (size > self->longest || !is_line(text, size))
+            continue;
+        PyObject *line = PyList_GET_ITEM(args[2], index);
+        if (put(&self->lines, hash_of(self->seed, text, size), raw, line, (int)kind) < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(keep_start_doc, "keep_start(raw, start): keep what was read of a start line.");
+
+static PyObject *
+table_keep_start(LineTable *self, PyObject *args)
+{
+    PyObject *raw, *start;
+    if (!PyArg_ParseTuple(args, "O!O:keep_start", &PyBytes_Type, &raw, &start) || !is_made(self))
+        return NULL;
+    const char *text = PyBytes_AS_STRING(raw);
+    Py_ssize_t size = PyBytes_GET_SIZE(raw);
+    if (size <= self->longest && is_line(text, size)
+        && put(&self->lines, hash_of(self->seed, text, size), raw, start, START) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(keep_name_doc, "keep_name(name, kind): lines with these bytes before their first colon are of this kind.");
+
+static PyObject *
+table_keep_name(LineTable *self, PyObject *args)
+{
+    PyObject *name;
+    int kind;
+    if (!PyArg_ParseTuple(args, "O!i:keep_name", &PyBytes_Type, &name, &kind) || !is_made(self))
+        return NULL;
+    if (kind < 0 || kind >= self->kinds) {
+        PyErr_SetString(PyExc_ValueError, "there is no such kind");
+        return NULL;
+    }
+    const char *text = PyBytes_AS_STRING(name);
+    Py_ssize_t size = PyBytes_GET_SIZE(name);
+    if (size <= LONGEST_NAME && put(&self->names, hash_of(self->seed, text, size), name, NULL, kind) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_doc, "forget(): let go of all lines, and of the memory for them; the names stay.");
+
+static PyObject *
+table_forget(LineTable *self, PyObject *unused)
+{
+    (void)unused;
+    forget(&self->lines);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef table_methods[] = {
+    {"cut", (PyCFunction)(void (*)(void))table_cut, METH_FASTCALL, cut_doc},
+    {"keep", (PyCFunction)(void (*)(void))table_keep, METH_FASTCALL, keep_doc},
+    {"keep_start", (PyCFunction)table_keep_start, METH_VARARGS, keep_start_doc},
+    {"keep_name", (PyCFunction)table_keep_name, METH_VARARGS, keep_name_doc},
+    {"forget", (PyCFunction)table_forget, METH_NOARGS, forget_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PySequenceMethods table_sequence = {.sq_length = (lenfunc)table_len};
+
+static PyTypeObject table_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "edge_proxy.sip._lines.LineTable",
+    .tp_basicsize = sizeof(LineTable),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "LineTable(seed, most, longest, kinds, first_repeatable): what was kept for the latest lines.",
+    .tp_new = PyType_GenericNew,
+    .tp_init = (initproc)table_init,
+    .tp_dealloc = (destructor)table_dealloc,
+    .tp_traverse = (traverseproc)table_traverse,
+    .tp_clear = (inquiry)table_clear,
+    .tp_as_sequence = &table_sequence,
+    .tp_methods = table_methods,
+};
+
+static struct PyModuleDef lines_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "edge_proxy.sip._lines",
+    .m_doc = "The head of a message cut into lines, and those found that came before.",
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC
+PyInit__lines(void)
+{
+    PyObject *module = PyModule_Create(&lines_module);
+    if (module != NULL && PyModule_AddType(module, &table_type) < 0)
+        Py_CLEAR(module);
+    return module;
+}
