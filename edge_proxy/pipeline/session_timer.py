@@ -107,13 +107,23 @@ def _seconds(message: Message, kind: int) -> int | None:
 
 
 def _has_timer(message: Message, kind: int) -> bool:
-    if message.first[kind] < 0:
+    index = message.first[kind]
+    if index < 0:
         return False
-    for value in message.values(kind):
-        tags = value.lower()
-        if tags.find(_TIMER) >= 0 and _TIMER in tags.translate(None, b" \t").split(b","):
-            return True
+    headers = message.headers
+    for place in range(index, len(headers)):
+        line = headers[place]
+        if line.kind == kind:
+            if line.number < 0:
+                line.number = 1 if _names_timer(line.value) else 0
+            if line.number:
+                return True
     return False
+
+
+def _names_timer(value: bytes) -> bool:
+    tags = value.lower()
+    return tags.find(_TIMER) >= 0 and _TIMER in tags.translate(None, b" \t").split(b",")
 
 
 def _set_number(message: Message, kind: int, line: bytes, number: int) -> None:
