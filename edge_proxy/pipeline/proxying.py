@@ -279,7 +279,7 @@ class Proxy:
 
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
-        uri = retarget(routed.request_uri, hop.address) if hop.renames_uri else None
+        uri = retarget(routed.request_uri, hop.place) if hop.renames_uri else None
         if context.call is not None and context.call.attempt.verdict.is_emergency:
             # Whoever calls for help passes; what stands beside the number must not lead that call to another.
             uri = without_routing_number(uri or routed.request_uri)
@@ -291,7 +291,7 @@ class Proxy:
                 request, routed, hop.listener, added, hop.veiled_caller
             )
             if uri is None and hop.target is not None and names_another_host(routed.request_uri, hop.target.uri):
-                uri = retarget(routed.request_uri, hop.address)
+                uri = retarget(routed.request_uri, hop.place)
         elif type(context.crossing) is Outward:
             context.crossing = None  # the hop before was another trunk's
         if context.from_line:

@@ -31,6 +31,7 @@ class Hop:
     """One place to forward to: where, through which listener, and whether the Request-URI is to name it."""
 
     __slots__ = (
+        "_place",
         "address",
         "for_large",
         "gives_feedback",
@@ -65,6 +66,14 @@ class Hop:
         """Our Via asks for its load, and its responses may say so (RFC 7339)."""
         self.trusts_identity = target is None or target.trusts_identity
         """What the caller asserts may reach it even if the caller wants it private (RFC 3325 §7)."""
+        self._place = b""
+
+    @property
+    def place(self) -> bytes:
+        """Its address as a URI says it."""
+        if not self._place:
+            self._place = str(self.address).encode()
+        return self._place
 
     def by(self, listener: Listener) -> Hop:
         """The same place by another way, which is then the only one."""
@@ -248,7 +257,13 @@ class TargetBook:
         A name gives way to `known`, where the call itself has that side: it is at hand, and it is where packets of
         this call have come from.
         """
-        if known is not None and not uri.params and uri.scheme == "sip" and (uri.host, uri.port or 5060) == known:
+        if (
+            known is not None
+            and not uri.params
+            and uri.scheme == "sip"
+            and uri.host == known.host
+            and (uri.port or 5060) == known.port
+        ):
             return [self._dialog_hop(towards, UDP, known)]  # where this call is already: nothing is to be read
         address = numeric_address(uri) or known
         if address is not None:

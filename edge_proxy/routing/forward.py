@@ -10,12 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Final, final
 
-from edge_proxy.addr import Address, Listener, Transport
+from edge_proxy.addr import Listener, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import Via, parse_name_addr
 from edge_proxy.sip.message import HeaderLine, Message
+from edge_proxy.sip.serializer import join
 from edge_proxy.sip.uri import Uri, parse_uri
 
 TOKEN_PARAM: Final = b"ep"
@@ -78,11 +79,13 @@ class Routed:
 class OwnUris:
     """Recognises our own addresses in URIs, by listener (host and port, any transport)."""
 
-    __slots__ = ("_addresses", "_recorded", "_sent_by")
+    __slots__ = ("_addresses", "_latest", "_recorded", "_sent_by")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
         self._recorded = [*dict.fromkeys(_begins(listener)[2] + _TOKEN_BEGINS for listener in listeners)]
+        self._latest = b""
+        """The token that was found last: mostly a request brings the same one in two Routes."""
         self._sent_by = {str(listener.advertised).lower().encode() for listener in listeners}
 
     def has(self, uri: Uri) -> bool:
@@ -98,7 +101,12 @@ class OwnUris:
         for begin in self._recorded:
             if route.startswith(begin) and route.endswith(b">"):
                 token = route[len(begin) : -1]
-                return token if token.translate(_TOKEN_ONLY) is token else b""
+                if token == self._latest:
+                    return token
+                if token.translate(_TOKEN_ONLY) is not token:
+                    return b""
+                self._latest = token
+                return token
         return b""
 
 
@@ -116,7 +124,7 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, uri, None, mark)
-    routes = message.list_values(grammar.ROUTE, MOST_ROUTES)[:]
+    routes = message.list_values(grammar.ROUTE, MOST_ROUTES)
     count = len(routes)
     if count > MOST_ROUTES:
         raise RemoteProtocolError(f"more than {MOST_ROUTES} Routes", sip_status=513, rfc="3261 §21.5.11")
@@ -126,7 +134,8 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     if named is not None and own.has(uri):
         # A strict router put our Record-Route URI into the Request-URI and the real one last (§16.4).
         token, veil = named, uri.param(VEIL_PARAM)
-        request_uri = parse_name_addr(routes.pop(), "Route").uri
+        request_uri = parse_name_addr(routes[-1], "Route").uri
+        routes = routes[:-1]
         uri = _read_uri(request_uri, "Route")
     position = 0
     for text in routes:
@@ -146,7 +155,7 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
                 veil = veil or sealed
         position += 1
     if position:
-        del routes[:position]
+        routes = routes[position:]
     routed = route_onwards(request_uri, routes, token, mark, veil, has_target=has_target)
     if position == 0 and len(routes) == count and routed.request_uri == request_uri:
         routed.routes = None
@@ -182,19 +191,20 @@ def route_onwards(
     return Routed(request_uri, tuple(routes), called, next_hop, token, mark, veil)
 
 
-def retarget(request_uri: bytes, address: Address) -> bytes:
-    """A sip Request-URI that named us, now naming `address` (§16.5): user and parameters stay, transport does not."""
+def retarget(request_uri: bytes, place: bytes) -> bytes:
+    """A sip Request-URI that named us, now naming `place`, a host and port (§16.5): user and parameters stay, transport
+    does not."""
     if _SEMICOLON not in request_uri:
         named, at, _ = request_uri.rpartition(b"@")
         if at:
-            return named + at + str(address).encode()
+            return named + at + place
     scheme, _, rest = request_uri.partition(b":")
     user, at, host_on = rest.rpartition(b"@")
     params = host_on[host_on.find(b";") :] if _SEMICOLON in host_on else b""
     kept = b"".join(
         b";" + param for param in params.split(b";")[1:] if not param.lower().startswith((b"transport=", b"maddr="))
     )
-    return scheme + b":" + user + at + str(address).encode() + kept
+    return scheme + b":" + user + at + place + kept
 
 
 def without_routing_number(request_uri: bytes) -> bytes:
@@ -211,7 +221,8 @@ def without_routing_number(request_uri: bytes) -> bytes:
 
 def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     """Our Via for a request that leaves by this listener; `params` are further parameters of it."""
-    return _begins(listener)[0] + branch + b";rport" + params
+    line = _begins(listener)[0] + branch + b";rport"
+    return line + params if params else line
 
 
 def _begins(listener: Listener) -> tuple[bytes, bytes, bytes]:
@@ -254,24 +265,28 @@ def forwarded_request(
     message: Message, routed: Routed, via: bytes, added: Sequence[bytes] = (), request_uri: bytes | None = None
 ) -> bytes:
     """The request as it leaves: `via` and the `added` lines in front, one hop less, its routes as `routed` says."""
-    out = [message.method + b" " + (request_uri or routed.request_uri) + b" SIP/2.0", via]
-    if added:
-        out.extend(added)
+    headers = message.headers
+    first = message.first
     routes = routed.routes
     left = message.max_forwards - 1
-    for line in message.headers:
-        kind = line.kind
-        if kind == grammar.MAX_FORWARDS:
-            out.append(_MAX_FORWARDS[left])
-        elif kind != grammar.ROUTE or routes is None:
-            out.append(line.raw)
+    if routes is None or first[grammar.ROUTE] < 0:
+        raws = [line.raw for line in headers]
+        if left >= -1:
+            raws[first[grammar.MAX_FORWARDS]] = _MAX_FORWARDS[left]
+    else:
+        raws = []
+        for line in headers:
+            kind = line.kind
+            if kind == grammar.MAX_FORWARDS:
+                raws.append(_MAX_FORWARDS[left])
+            elif kind != grammar.ROUTE:
+                raws.append(line.raw)
     if routes:
-        out.append(b"Route: " + b", ".join(routes))
+        raws.append(b"Route: " + b", ".join(routes))
     if left < -1:
-        out.append(_DEFAULT_MAX_FORWARDS)
-    out.append(b"")
-    out.append(message.body)
-    return b"\r\n".join(out)
+        raws.append(_DEFAULT_MAX_FORWARDS)
+    start_line = b"%b %b SIP/2.0" % (message.method, request_uri or routed.request_uri)
+    return join(start_line, [via, *added] if added else [via], raws, message.body)
 
 
 def turn_into_500(response: Message) -> None:
@@ -293,17 +308,14 @@ def forwarded_response(message: Message) -> bytes:
         # Behind the first line, all is as it came.
         others = message.received[len(message.start_line) + 2 + len(via.raw) :]
         return message.start_line + (b"\r\nVia: " + rest + others if rest else others)
-    out = [message.start_line]
-    for index, line in enumerate(message.headers):
-        if index != top:
-            out.append(line.raw)
-            continue
-        rest = _behind_first_value(line)
+    raws = [line.raw for line in message.headers]
+    if top >= 0:
+        rest = _behind_first_value(message.headers[top])
         if rest:
-            out.append(b"Via: " + rest)
-    out.append(b"")
-    out.append(message.body)
-    return b"\r\n".join(out)
+            raws[top] = b"Via: " + rest
+        else:
+            del raws[top]
+    return join(message.start_line, (), raws, message.body)
 
 
 def _behind_first_value(via: HeaderLine) -> bytes:

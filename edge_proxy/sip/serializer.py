@@ -11,6 +11,13 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import stamp_via
 from edge_proxy.sip.message import Message
 
+try:
+    from edge_proxy.sip._joined import joined
+except ImportError:
+    HAS_JOINED = False
+else:
+    HAS_JOINED = True
+
 _BEFORE_VIA: Final = b"Via: "
 _BRANCH: Final = b";branch="
 _ASKING: Final = b";rport"
@@ -20,12 +27,22 @@ _START_LINES: Final = {
 _COPIED: Final = {grammar.VIA, grammar.FROM, grammar.TO, grammar.CALL_ID, grammar.CSEQ}
 _IS_COPIED: Final = [kind in _COPIED for kind in range(grammar.KIND_COUNT)]
 _IS_COPIED_TO_100: Final = [kind in _COPIED or kind == grammar.TIMESTAMP for kind in range(grammar.KIND_COUNT)]
+_NO_BODY: Final = (b"Content-Length: 0",)
 _TAG: Final = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
+
+
+def join_plainly(start_line: bytes, begin: Sequence[bytes], lines: Sequence[bytes], body: bytes, /) -> bytes:
+    """What `_joined.c` does, where it is not built."""
+    return b"\r\n".join((start_line, *begin, *lines, b"", body))
+
+
+join: Final = joined if HAS_JOINED else join_plainly
+"""`join(start_line, begin, lines, body)`: one message with the lines of both lists or tuples, `begin` first."""
 
 
 def join_message(start_line: bytes, lines: Sequence[bytes], body: bytes) -> bytes:
     """Start line, header lines and body as one message; the lines go out as they are, folds included."""
-    return b"\r\n".join((start_line, *lines, b"", body))
+    return join(start_line, (), lines, body)
 
 
 def build_response(
@@ -37,7 +54,8 @@ def build_response(
     parser refused, as far as it was read. `extra` are whole header lines.
     """
     known = None if phrase else _START_LINES.get(status)
-    out = [b"SIP/2.0 %d %s" % (status, (phrase or "Unknown").encode()) if known is None else known]
+    start_line = b"SIP/2.0 %d %s" % (status, (phrase or "Unknown").encode()) if known is None else known
+    out: list[bytes] = []
     first = request.first
     is_copied = _IS_COPIED_TO_100 if status == 100 else _IS_COPIED
     for index, line in enumerate(request.headers):
@@ -48,11 +66,9 @@ def build_response(
             if kind == grammar.TO and to_tag and not request.to_tag and _TAG.search(raw) is None:
                 raw += b";tag=" + to_tag  # where To was not read, its tag may be there all the same
             out.append(raw)
-    out.extend(extra)
-    out.append(b"Content-Length: 0")
-    out.append(b"")
-    out.append(b"")
-    return b"\r\n".join(out)
+    if extra:
+        out.extend(extra)
+    return join(start_line, out, _NO_BODY, b"")
 
 
 def phrase_about(status: int, what: str) -> str:
@@ -80,12 +96,14 @@ def stamp_top_via(message: Message, source: Address) -> None:
         # Nearly all ask before the branch or behind it; of the length that makes, the line can hold nothing else.
         known = len(_BEFORE_VIA) + via.sent.length
         if len(line) == known + len(_BRANCH) + len(via.branch) + len(_ASKING):
-            answer = b";received=%s;rport=%d" % (source.host.encode(), source.port)
+            kept = b""
             if line.endswith(_ASKING):
-                message.replace_line(index, line[: -len(_ASKING)] + answer)
-                return
-            if via.branch and line[known : known + len(_ASKING)] == _ASKING:
-                message.replace_line(index, line[:known] + line[known + len(_ASKING) :] + answer)
+                kept = line[: -len(_ASKING)]
+            elif via.branch and line[known : known + len(_ASKING)] == _ASKING:
+                kept = line[:known] + line[known + len(_ASKING) :]
+            if kept:
+                stamped = b"%b;received=%b;rport=%d" % (kept, source.host.encode(), source.port)
+                message.replace_line(index, stamped)
                 return
     top = header.first_value
     stamped = stamp_via(top, via, source)

@@ -11,7 +11,14 @@ from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
-from edge_proxy.sip.serializer import build_response, quote, replace_first_value, stamp_top_via
+from edge_proxy.sip.serializer import (
+    HAS_JOINED,
+    build_response,
+    join_plainly,
+    quote,
+    replace_first_value,
+    stamp_top_via,
+)
 
 REQUEST = (
     b"INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b\r\nv: SIP/2.0/UDP c\r\n"
@@ -121,3 +128,31 @@ def test_quoted_text_is_one_quoted_string_in_one_line(text: str) -> None:
     assert '"' not in inner
     assert "\\" not in inner
     assert quoted.isprintable()
+
+
+if HAS_JOINED:
+    from edge_proxy.sip._joined import joined
+needs_joined = pytest.mark.needs(HAS_JOINED, "_joined is not built here (no compiler): make engine")
+line_lists = st.lists(st.binary(max_size=40), max_size=12)
+
+
+@needs_joined
+@given(st.binary(max_size=60), line_lists, line_lists | line_lists.map(tuple), st.binary(max_size=200))
+def test_message_is_joined_the_same_with_and_without_the_module(
+    start_line: bytes, begin: list[bytes], lines: list[bytes] | tuple[bytes, ...], body: bytes
+) -> None:
+    """Every line ends in CRLF, the head in an empty line."""
+    assert joined(start_line, begin, lines, body) == join_plainly(start_line, begin, lines, body)
+
+
+@needs_joined
+def test_what_is_no_bytes_is_not_joined() -> None:
+    """In C nobody else would look."""
+    with pytest.raises(TypeError):
+        joined(b"", [], [1], b"")  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        joined(b"", [], iter([]), b"")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        joined("", [], [], b"")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        joined(b"", [], [])  # type: ignore[call-arg]
