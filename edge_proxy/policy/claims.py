@@ -27,13 +27,16 @@ MAX_CLAIMS: Final = 16
 
 _ANONYMOUS_USERS: Final = frozenset({"anonymous", "unavailable", "unknown", "restricted", ""})
 _IDENTITY_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
+_ASSERTED: Final = "P-Asserted-Identity"
 _ASSERTED_BEGINS: Final = b"P-Asserted-Identity: <"
 _ASSERTED_CHARS: Final = len(_ASSERTED_BEGINS)
 _FROM_BEGINS: Final = b"From: <"
 _FROM_CHARS: Final = len(_FROM_BEGINS)
 _SEMICOLON: Final = 0x3B
-_OUTSIDE_URIS: Final = bytes.maketrans(b"< \t\r\n\v\f", b">>>>>>>")
-"""Changes a text that holds what ends a URI. It has no ">" in it by then."""
+_GREATER: Final = 0x3E
+_TAG_CHARS: Final = len(b">;tag=")
+_OUTSIDE_URIS: Final = bytes.maketrans(b"<>, \t\r\n\v\f", b"><>>>>>>>")
+"""Changes a text that holds what ends a URI, or a comma, which may stand between two."""
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
 _COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
@@ -93,7 +96,7 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
     """From. Its usual form is read where it stands in the message."""
     index = message.first[grammar.FROM]
     if index >= 0:
-        uri_text = _usual_uri(message.headers[index].raw)
+        uri_text = _usual_uri(message.headers[index].raw, message.from_tag)
         if uri_text:
             try:
                 uri = parse_uri(uri_text)
@@ -105,14 +108,14 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
-def _usual_uri(line: bytes) -> bytes:
+def _usual_uri(line: bytes, tag: bytes) -> bytes:
     """The URI of a From line as nearly everybody writes it; b"" of another one."""
-    if line.startswith(_FROM_BEGINS):
-        end = line.find(b">", _FROM_CHARS)
-        if end >= 0 and (end + 1 == len(line) or line[end + 1] == _SEMICOLON):
-            text = line[_FROM_CHARS:end]
-            if text.translate(_OUTSIDE_URIS) == text:
-                return text
+    # Behind the URI most have the tag and nothing else: where that would begin is looked at, not looked for.
+    end = len(line) - len(tag) - _TAG_CHARS
+    if end >= _FROM_CHARS and line[end] == _GREATER and line[end + 1] == _SEMICOLON and line.startswith(_FROM_BEGINS):
+        text = line[_FROM_CHARS:end]
+        if text.translate(_OUTSIDE_URIS) == text:
+            return text
     common = _COMMON.match(line, line.find(b":") + 1)
     return b"" if common is None else common[1]
 
@@ -134,15 +137,37 @@ def asserted_claims(message: Message, plan: DialPlan | None, beside: Claim) -> C
     is_alone = line.startswith(_ASSERTED_BEGINS) and message.count(grammar.P_ASSERTED_IDENTITY) == 1
     # The end is asked for first: compiled, a slice that would end before it begins raises.
     if is_alone and line.endswith(b">"):
-        uri = recall_uri(line[_ASSERTED_CHARS:-1])
-        if uri is not None and uri is beside.uri and uri.host:
-            return Claims((Claim("P-Asserted-Identity", beside.text, uri, beside.reading),), False)
+        claim = _usual_asserted(line[_ASSERTED_CHARS:-1], plan, beside)
+        if claim is not None:
+            return Claims((claim,), False)
     claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, plan, beside)
     for one in claims.read:
         if one.uri is not None and one.uri.scheme not in _IDENTITY_SCHEMES:
             counted = (claim for claim in claims.read if claim.uri is None or claim.uri.scheme in _IDENTITY_SCHEMES)
             return Claims(tuple(counted), claims.has_excess)
     return claims
+
+
+def _usual_asserted(text: bytes, plan: DialPlan | None, beside: Claim) -> Claim | None:
+    """The one value that nearly all have, a sip URI; None: it is to be read otherwise."""
+    uri = recall_uri(text)
+    if uri is None or uri is not beside.uri:
+        if text.translate(_OUTSIDE_URIS) != text:
+            return None
+        try:
+            uri = parse_uri(text)
+        except RemoteProtocolError:
+            return None
+    if not uri.host:
+        return None
+    reading = beside.reading
+    if uri is beside.uri:
+        return Claim(_ASSERTED, beside.text, uri, reading)
+    # Of another host, but very often of the same number: that is not read again.
+    is_known = beside.number is not None and beside.uri is not None and uri.user == beside.uri.user
+    if not is_known or uri.user_params or (beside.uri is not None and beside.uri.user_params):
+        reading = read_user(uri, plan)
+    return Claim(_ASSERTED, text[:512].decode("utf-8", "replace"), uri, reading)
 
 
 def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:

@@ -23,6 +23,13 @@ _SIP_REST: Final = re.compile(
 )
 _COMMON: Final = re.compile(rb"(sips?):(?:([A-Za-z0-9+\-._]++)@)?([a-z0-9\-._]++)(?::([0-9]{1,5}))?(;[^\s<>\"?@]*+)?")
 """What nearly every URI looks like: read in one step, to the same result as by the others."""
+_PLAIN_BEGINS: Final = b"sip:"
+_PLAIN_CHARS: Final = len(_PLAIN_BEGINS)
+_NOT_PLAIN: Final = bytes.maketrans(
+    bytes(set(range(256)) - set(b"abcdefghijklmnopqrstuvwxyz0123456789+-._@")),
+    b"@" * (256 - 41),
+)
+"""Changes a text that holds anything but these."""
 _PERCENT: Final = 0x25  # asking for a byte by its number costs a tenth of asking for bytes
 _OPAQUE: Final = re.compile(rb"([^\s<>\";?]++)(;[^\s<>\"]*+)?")
 
@@ -81,7 +88,9 @@ def parse_uri(text: bytes) -> Uri:
     """
     uri = _remembered.get(text)
     if uri is None:
-        uri = _read(text)
+        uri = _read_plain(text)
+        if uri is None:
+            uri = _read(text)
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()
         _remembered[text] = uri
@@ -96,6 +105,20 @@ def recall_uri(text: bytes) -> Uri | None:
 def forget_uris() -> None:
     """Give back what is remembered."""
     _remembered.clear()
+
+
+def _read_plain(text: bytes) -> Uri | None:
+    """`sip:user@host` in lower case and without anything else, as most callers are named; None: it is another one."""
+    if not text.startswith(_PLAIN_BEGINS):
+        return None
+    plain = text[_PLAIN_CHARS:]
+    if plain.translate(_NOT_PLAIN) != plain:
+        return None
+    shown = plain.decode("ascii")
+    at = shown.find("@")
+    if at <= 0 or at + 1 == len(shown) or shown.rfind("@") > at or shown.rfind("+") > at:
+        return None
+    return Uri(_SIP, shown[:at], shown[at + 1 :], None, b"", b"")
 
 
 def _read(text: bytes) -> Uri:

@@ -8,6 +8,8 @@ from base64 import urlsafe_b64encode
 from time import process_time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_proxy.addr import Address, Asn, Side, Transport
 from edge_proxy.numbers.e164 import dial_plan
@@ -207,3 +209,21 @@ def test_ten_thousand_values_are_bounded_work(header: str, as_lines: bool) -> No
     claims = max(map(len, (facts.asserted, facts.preferred, facts.remote_party, facts.passports, facts.forwarders)))
     assert claims <= MAX_CLAIMS
     assert spent_s < 0.5
+
+
+@given(
+    st.sampled_from(["+12025550100", "+14155550123", "2025550100", "911", "anonymous", "+999"]),
+    st.sampled_from(["", ";npdi", ";phone-context=+44"]),
+    st.sampled_from(
+        ["@x", "@y", "@anonymous.invalid", "@x;user=phone", "", "@x,<sip:+1@x>", "@x>,<sip:+1@x", "@x>;a=b"]
+    ),
+    st.sampled_from(["", ";phone-context=+44"]),
+)
+def test_usual_asserted_identity_is_read_as_any_other(user: str, params: str, host: str, from_params: str) -> None:
+    """The line as nearly everybody writes it is read in a shorter way than one with a blank more."""
+    from_line = f"<sip:+12025550100{from_params}@x>;tag=1"
+    value = f"<sip:{user}{params}{host}>"
+    usual = facts_of(f"P-Asserted-Identity: {value}", from_=from_line)
+    other = facts_of(f"P-Asserted-Identity:  {value}", from_=from_line)
+    assert usual.asserted == other.asserted
+    assert usual.has_excess_claims == other.has_excess_claims

@@ -96,3 +96,16 @@ def test_memory_for_uris_is_bounded() -> None:
     before = parse_uri(texts[-1])
     forget_uris()
     assert parse_uri(texts[-1]) is not before
+
+
+@given(st.text("aZ09+-._@:;%[]? ", max_size=16).map(str.encode))
+def test_plain_uri_is_read_as_any_other(rest: bytes) -> None:
+    """What most callers are named by is read in a shorter way, which a scheme in capitals does not go."""
+
+    def read(text: bytes) -> Uri | str:
+        try:
+            return parse_uri(text)
+        except RemoteProtocolError as error:
+            return str(error)
+
+    assert read(b"sip:" + rest) == read(b"SIP:" + rest)
