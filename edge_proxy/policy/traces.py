@@ -22,7 +22,12 @@ _ORIGIN: Final = 0x6F
 _SESSION: Final = 0x73
 _CONNECTION: Final = 0x63
 _EQUALS: Final = 0x3D
-_VALUE_ENDS: Final = 130  # 128 bytes of a value, behind the two in front of it
+_MAX_VALUE_BYTES: Final = 128
+_VALUE_ENDS: Final = 2 + _MAX_VALUE_BYTES
+_USUAL_BEGINS: Final = b"v=0\r\no="
+_USUAL_CHARS: Final = len(_USUAL_BEGINS)
+_MOST_HEADS: Final = 1024
+_LONGEST_HEAD: Final = 512
 _NOWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what `c=` says of media on hold
 
 
@@ -59,6 +64,21 @@ class Traces:
         self.media_origins = ()
 
 
+@mypyc_attr(acyclic=True)
+class _Head:
+    """What was found in what stands between `o=` and the first `m=`, and whether that may not have been all."""
+
+    __slots__ = ("has_more", "media_hosts", "sdp_session")
+
+    def __init__(self, traces: Traces) -> None:
+        self.sdp_session = traces.sdp_session
+        self.media_hosts = traces.media_hosts
+        self.has_more = len(traces.media_hosts) == MAX_MEDIA_HOSTS
+
+
+_heads: Final[dict[str, _Head]] = {}
+
+
 def read_headers(message: Message) -> HeaderTraces:
     """The headers, for a message that has one of them; a Contact without parameters tells of no trunk group."""
     return HeaderTraces(
@@ -76,8 +96,51 @@ def _value(message: Message, kind: int) -> bytes:
 
 def read_description(body: bytes, traces: Traces) -> None:
     """The first session description, also as one part of several; one pass, whatever the length."""
+    if not body.startswith(_USUAL_BEGINS) or not _read_usual(body, traces):
+        _read_lines(body[:_MAX_BODY_BYTES], traces)
+
+
+def _read_usual(body: bytes, traces: Traces) -> bool:
+    """A body that is one description with all addresses in front of its first `m=`: whether it is.
+
+    What stands there behind `o=` is the same in most calls of one equipment, and is not read again.
+    """
+    if len(body) > _MAX_BODY_BYTES:
+        return False
+    text = body.decode("latin-1")  # a byte a character: it cannot fail
+    end = text.find("\r", _USUAL_CHARS)
+    blank = text.find(" ", _USUAL_CHARS)
+    if not _USUAL_CHARS < blank < end or blank > _USUAL_CHARS + _MAX_VALUE_BYTES or not text.isascii():
+        return False
+    media = text.find("\r\nm=", end)
+    if media < 0 or text.find("\n", _USUAL_CHARS) != end + 1 or text.find("c=", media) >= 0:
+        return False
+    known = text[end:media]
+    found = _heads.get(known)
+    if found is None:
+        found = _remember_head(known)
+    if found.has_more or (not found.sdp_session and text.find("s=", media) >= 0):
+        return False
+    traces.sdp_origin = text[_USUAL_CHARS:blank]
+    traces.sdp_session = found.sdp_session
+    traces.media_hosts = found.media_hosts
+    return True
+
+
+def _remember_head(text: str) -> _Head:
+    if len(_heads) >= _MOST_HEADS:
+        _heads.clear()
+    traces = Traces()
+    _read_lines(text.encode("ascii"), traces)
+    found = _Head(traces)
+    if len(text) <= _LONGEST_HEAD:
+        _heads[text] = found
+    return found
+
+
+def _read_lines(body: bytes, traces: Traces) -> None:
     hosts: list[str] = []
-    lines = body[:_MAX_BODY_BYTES].splitlines()
+    lines = body.splitlines()
     # Whatever the first line of a body is, a description begins with none of these.
     for at in range(1, len(lines)):
         line = lines[at]

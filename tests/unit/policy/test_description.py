@@ -67,6 +67,16 @@ def test_any_body_is_read_as_its_lines_are_defined(body: bytes) -> None:
     assert read(body) == expected(body)
 
 
+@given(
+    st.lists(PIECES | st.sampled_from([b"\r\nm=audio 1 RTP/AVP 0", b"\r\ns=", b"\r\nc=IN IP4 192.0.2.1", b"\xc3\xa9"]))
+)
+def test_usual_description_is_read_as_its_lines_are_defined(pieces: list[bytes]) -> None:
+    """What stands in front of the media is remembered, and what stands elsewhere still counts."""
+    body = b"v=0\r\no=me 1 1 IN IP4 192.0.2.9\r\ns=-\r\nm=audio 1 RTP/AVP 0\r\n"
+    for written in (body.replace(b"me 1", b"".join(pieces)), body.replace(b"-\r\n", b"".join(pieces))):
+        assert read(written) == read(written) == expected(written)
+
+
 def test_hosts_are_bounded_and_what_stands_behind_them_is_not_read() -> None:
     body = b"v=0" + b"".join(b"\r\nc=IN IP4 192.0.2.%d" % number for number in range(20)) + b"\r\ns=late"
     assert read(body) == ("", "", tuple(f"192.0.2.{number}" for number in range(MAX_MEDIA_HOSTS)))
