@@ -108,10 +108,10 @@ def impossible(number: E164) -> str:
 
 
 def _impossible_nanp(national: int) -> str:
-    area, rest = divmod(national, 10_000_000)
+    area = national // 10_000_000
     if not _AREA_CODES[area]:
         return f"has the area code {area:03}, which cannot be"
-    exchange = rest // 10_000
+    exchange = national // 10_000 % 1000
     if exchange < 200 or (exchange % 100 == 11 and area not in _TOLL_FREE):
         return f"has the exchange {exchange:03}, which cannot be"
     if national % 1_111_111_111 == 0:

@@ -176,9 +176,13 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         facts.content_type = (
             _SDP if message.headers[index].raw == _SDP_LINE else message.text(grammar.CONTENT_TYPE)[:512]
         )
-    agent = message.value(grammar.USER_AGENT) or message.value(grammar.SERVER)
-    if agent:
-        facts.user_agent = _text(agent)
+    # Many calls come from one equipment: its line is read once.
+    line = message.line(grammar.USER_AGENT)
+    agent = "" if line is None else line.text
+    if not agent:
+        line = message.line(grammar.SERVER)
+        agent = "" if line is None else line.text
+    facts.user_agent = agent[:512]
     return facts
 
 

@@ -60,10 +60,15 @@ class Rollout:
 
     modes: Mapping[Reason, RuleMode] = field(default_factory=lambda: DEFAULT_MODES)
     shares: Mapping[Reason, int] = field(default_factory=dict)
+    off: frozenset[Reason] = field(init=False, repr=False, compare=False)
+    """The reasons that nobody wants to know of."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "off", frozenset(reason for reason, mode in self.modes.items() if mode is _OFF))
 
     def asks_for(self, reason: Reason) -> bool:
         """Whether anybody wants to know: for rules that cost something."""
-        return self.modes.get(reason) is not _OFF
+        return reason not in self.off
 
     def mode_of(self, reason: Reason, facts: CallFacts) -> RuleMode:
         """What holds for a refusal of this attempt for this reason."""

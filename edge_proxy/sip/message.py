@@ -59,7 +59,7 @@ class HeaderLine:
     another object, and nobody changes what was read.
     """
 
-    __slots__ = ("_begin", "_list_values", "_value", "kind", "number", "raw", "via", "word")
+    __slots__ = ("_begin", "_list_values", "_text", "_value", "kind", "number", "raw", "via", "word")
 
     def __init__(self, kind: int, raw: bytes, colon: int = -1) -> None:
         """`colon`: where the first one stands in a line without folds, if that is known."""
@@ -69,6 +69,7 @@ class HeaderLine:
         self._begin = colon + 1
         self._value: bytes | None = None
         self._list_values: list[bytes] | None = None
+        self._text: str | None = None
         self.via: Via | None = None
         """The first Via in it; this and the next two are set by the parser, once it has read them."""
         self.word: bytes | None = None
@@ -93,6 +94,14 @@ class HeaderLine:
         if begin < len(raw) and raw[begin] == _BLANK:
             begin += 1
         return trimmed(raw[begin:])
+
+    @property
+    def text(self) -> str:
+        """The value as text; bytes that are no UTF-8 become U+FFFD."""
+        text = self._text
+        if text is None:
+            text = self._text = self.value.decode("utf-8", "replace")
+        return text
 
     @property
     def first_value(self) -> bytes:
