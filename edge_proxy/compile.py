@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -69,7 +69,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snaps
         digest.update(part)
     customer_targets = tuple(
         _targets(settings, Side.CUSTOMERS, f"customers[{ordinal}]", customer, "", errors)
-        for ordinal, customer in enumerate(settings.customers)
+        for ordinal, customer in _numbered(settings)
     )
     trunk_targets = tuple(
         _targets(settings, Side.CARRIERS, f"trunks[{ordinal}]", trunk, trunk.id, errors)
@@ -103,7 +103,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snaps
             identity=_once(customer.identity, alike),
             ip_origin=_once(_ip_origin_terms(customer), alike),
         )
-        for ordinal, customer in enumerate(settings.customers)
+        for ordinal, customer in _numbered(settings)
     )
     rulebook = Rulebook(
         customers=customers,
@@ -141,7 +141,9 @@ def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snaps
         customer_targets=customer_targets,
         trunk_targets=trunk_targets,
         destinations=destinations,
-        customer_sources=_source_map([] if customer.match else customer.prefixes for customer in settings.customers),
+        customer_sources=_source_map(
+            [] if customer.match else customer.prefixes for _, customer in _numbered(settings)
+        ),
         shared_sources=shared[0],
         shared_groups=shared[1],
         trunk_sources=_source_map(trunk.prefixes for trunk in settings.trunks),
@@ -153,9 +155,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snaps
         warnings=lists.warnings,
         realm=realm,
         tls_identities={
-            identity: ordinal
-            for ordinal, customer in enumerate(settings.customers)
-            for identity in customer.tls_identities
+            identity: ordinal for ordinal, customer in _numbered(settings) for identity in customer.tls_identities
         },
         scanners=_scanners(settings.policy),
     )
@@ -186,6 +186,12 @@ def transports_of(listener: ListenerSettings) -> list[Transport]:
     return [*listener.transports, *([Transport.TLS] if listener.tls is not None else [])]
 
 
+def _numbered(settings: Settings) -> Iterator[tuple[int, CustomerSettings]]:
+    """The customers with their ordinals, each of which is where the thread of a reload may rest (reloading.Pace.kept):
+    a comprehension over ten thousand of them would take the interpreter again and again for milliseconds."""
+    yield from enumerate(settings.customers)
+
+
 _T = TypeVar("_T")
 
 
@@ -208,7 +214,7 @@ def _realm(settings: Settings, update_digest: Callable[[bytes], object], errors:
     authentication = settings.authentication
     name = authentication.realm or settings.node
     users: dict[bytes, Credential] = {}
-    for ordinal, customer in enumerate(settings.customers):
+    for ordinal, customer in _numbered(settings):
         for place, credential in enumerate(customer.credentials):
             try:
                 password = None if credential.password_file is None else _read_password(credential.password_file)
@@ -252,7 +258,7 @@ def _shared_sources(settings: Settings) -> tuple[RangeMap | None, list[tuple[int
     """Who may send from an address that customers share, where their requests tell them apart."""
     entries = [
         (*prefix, ordinal)
-        for ordinal, customer in enumerate(settings.customers)
+        for ordinal, customer in _numbered(settings)
         if customer.match is not None
         for prefix in customer.prefixes
     ]
@@ -324,7 +330,7 @@ def _destinations(
 
 
 def _check_main_numbers(settings: Settings, ownership: OwnershipIndex, errors: list[ConfigError]) -> None:
-    for ordinal, customer in enumerate(settings.customers):
+    for ordinal, customer in _numbered(settings):
         number = customer.identity.main_number
         if number is not None and ownership.owner_of(number) not in {ordinal, ordinal + len(settings.customers)}:
             text = f"{customer.main_number} is no number of {customer.id}; write one that is"
@@ -403,7 +409,7 @@ def _load_ownership(
         return _Owned(
             OwnershipIndex.build(
                 OwnedRange(first, last, ordinal)
-                for ordinal, customer in enumerate(settings.customers)
+                for ordinal, customer in _numbered(settings)
                 for first, last in customer.ranges
             ),
             None,
@@ -412,10 +418,10 @@ def _load_ownership(
     request = BuildRequest(
         url=inventory_url(settings),
         directory=str(settings.data_dir),
-        customers=[customer.id for customer in settings.customers],
+        customers=[customer.id for _, customer in _numbered(settings)],
         inline=[
             InlineRange(first, last, ordinal, f"customers[{ordinal}].numbers[{place}]")
-            for ordinal, customer in enumerate(settings.customers)
+            for ordinal, customer in _numbered(settings)
             for place, (first, last) in enumerate(customer.ranges)
         ],
         now=now,

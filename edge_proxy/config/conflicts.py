@@ -55,6 +55,8 @@ def _repeated_ids(document: Document, section: str) -> Iterator[ConfigError]:
                 keys, f"{quote(text)} is already the id on line {line}; write another id, or merge the two entries"
             )
         first_use.setdefault(text, keys)
+    while first_use:  # freed at once, ten thousand would hold up the calls beside a reload
+        first_use.popitem()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ def _customer_items(document: Document, key: str) -> Iterator[tuple[int, int, Ke
                 yield customer, item, keys, text
 
 
+def _in_order(claims: Iterator[_Claim]) -> Iterator[_Claim]:
+    """By kind, first and last; one at a time, and freed so: calls go on beside a reload."""
+    left = sorted(claims, key=lambda claim: (claim.kind, claim.first, claim.last))
+    left.reverse()
+    while left:
+        yield left.pop()
+
+
 def _overlaps(claims: Iterator[_Claim]) -> Iterator[tuple[_Claim, _Claim]]:
     """Pairs (later in the file, earlier in the file) of different customers.
 
@@ -112,7 +122,7 @@ def _overlaps(claims: Iterator[_Claim]) -> Iterator[tuple[_Claim, _Claim]]:
     """
     furthest: _Claim | None = None
     other: _Claim | None = None
-    for claim in sorted(claims, key=lambda claim: (claim.kind, claim.first, claim.last)):
+    for claim in _in_order(claims):
         if furthest is not None and furthest.kind != claim.kind:
             furthest = other = None
         for rival in (furthest, other):
