@@ -140,6 +140,7 @@ setup(
             "sip._lines",
             "routing._keyed",
             "pipeline._layout",
+            "pipeline._steering",
             "transport._batch",
             "transport._slabs",
         )

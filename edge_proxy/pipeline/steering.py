@@ -27,15 +27,37 @@ _USUAL: Final = b"\nCall-ID: "
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:(?:[ \t]|\r\n[ \t])*+([^\s]*)", re.IGNORECASE)
 
 
+def plain_usual_call_id(data: bytes, /) -> bytes | None:
+    """The Call-ID in a line that begins with `Call-ID: ` and holds nothing else; None when the head may have another.
+
+    Such a line in a body is none, nor is one that is folded.
+    """
+    usual = data.find(_USUAL)
+    if usual < 0 or data.find(b"\r\n\r\n", 0, usual + 1) >= 0:
+        return None
+    start = usual + len(_USUAL)
+    end = data.find(b"\r\n", start)
+    if end < 0:
+        return None
+    value = data[start:end]
+    words = value.split()
+    return value if len(words) == 1 and len(words[0]) == len(value) else None
+
+
+try:
+    from edge_proxy.pipeline._steering import usual_call_id
+except ImportError:
+    HAS_STEERING = False
+    usual_call_id = plain_usual_call_id
+else:
+    HAS_STEERING = True
+
+
 def call_id_in(data: bytes) -> bytes | None:
     """The Call-ID of a message as it came, full or compact form, folded or not; None when its head has none."""
-    usual = data.find(_USUAL)
-    if usual >= 0 and data.find(b"\r\n\r\n", 0, usual + 1) < 0:
-        start = usual + len(_USUAL)
-        value = data[start : max(data.find(b"\r\n", start), start)]
-        words = value.split()
-        if len(words) == 1 and len(words[0]) == len(value):  # not folded, and nothing around it
-            return value
+    usual = usual_call_id(data)
+    if usual is not None:
+        return usual
     match = _CALL_ID.search(data)
     if match is None:
         return None

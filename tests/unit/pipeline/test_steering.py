@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_proxy.addr import Side
-from edge_proxy.pipeline.steering import Steering, call_id_in, owner_of
+from edge_proxy.pipeline.steering import HAS_STEERING, Steering, call_id_in, owner_of, plain_usual_call_id
+
+if HAS_STEERING:
+    from edge_proxy.pipeline._steering import usual_call_id
 
 START = b"INVITE sip:a@b SIP/2.0\r\n"
 
@@ -34,16 +39,29 @@ def test_call_id_is_found_as_the_parser_would_find_it(head: bytes, call_id: byte
     assert call_id_in(START + head) == call_id
 
 
+PIECES = (b"\nCall-ID: ", b"Call-ID:", b"\r\n", b"\r", b"\n", b" ", b"\t", b"\v", b"\0", b"\xff", b"a@b", b"i: ", START)
+
+
+@pytest.mark.needs(HAS_STEERING, "_steering is not built here (no compiler): make engine")
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_both_ways_to_look_find_the_same(pieces: list[bytes]) -> None:
+    """Whatever is sent, the module in C says what the Python beside it says."""
+    data = b"".join(pieces)
+    assert usual_call_id(data) == plain_usual_call_id(data)
+    with pytest.raises(TypeError):
+        usual_call_id(bytearray(data))  # type: ignore[arg-type]  # nothing but bytes arrives
+
+
 def test_owner_is_the_same_for_every_spelling_and_side() -> None:
-    steering = Steering(7, unveil=lambda call_id: call_id)
+    seven = Steering(7, unveil=lambda call_id: call_id)
     forms = (b"Call-ID: a@b", b"i:a@b", b"Call-ID:\r\n\ta@b")
-    owners = {steering.owner(START + form + b"\r\n\r\n", side) for form in forms for side in Side}
+    owners = {seven.owner(START + form + b"\r\n\r\n", side) for form in forms for side in Side}
     assert owners == {owner_of(b"a@b", 7)}
-    assert steering.owner(b"\r\n\r\n", Side.CUSTOMERS) is None
+    assert seven.owner(b"\r\n\r\n", Side.CUSTOMERS) is None
 
 
 def test_sealed_call_id_is_owned_by_the_call_behind_it() -> None:
     """A carrier that sees no Call-ID of ours sends the sealed one; on the customers' side nothing is sealed."""
-    steering = Steering(7, unveil={b"sealed": b"a@b"}.get)  # type: ignore[arg-type]  # asked for these only
-    assert steering.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CARRIERS) == owner_of(b"a@b", 7)
-    assert steering.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CUSTOMERS) == owner_of(b"sealed", 7)
+    seven = Steering(7, unveil={b"sealed": b"a@b"}.get)  # type: ignore[arg-type]  # asked for these only
+    assert seven.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CARRIERS) == owner_of(b"a@b", 7)
+    assert seven.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CUSTOMERS) == owner_of(b"sealed", 7)

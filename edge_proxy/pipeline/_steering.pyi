@@ -1,0 +1,3 @@
+"""What `_steering.c` offers to Python; see `plain_usual_call_id` in steering.py."""
+
+def usual_call_id(data: bytes, /) -> bytes | None: ...
