@@ -39,6 +39,8 @@ SHELL: Final = (
     "evidence/segments.py",
     "telemetry/call_log.py",
     "transport/driver.py",
+    "transport/mesh.py",
+    "transport/udp.py",
 )
 """Files above the floors that every datagram or call goes through as well."""
 

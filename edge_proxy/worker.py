@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -69,6 +70,8 @@ whatever its age: while calls end that were up before a reload, which takes them
 """
 _SWITCH_INTERVAL_S: Final = 0.0005
 _HEARTBEAT_S: Final = 0.05
+_EVIDENCE_WATCH_S: Final = 0.5
+"""How often the journal is looked at while it has room; when it has none, at each heartbeat."""
 _MEMORY_CHECK_S: Final = 5.0
 _BETWEEN_SLABS_S: Final = 0.01
 _MOST_EMPTY_BYTES: Final = 8 << 20
@@ -141,6 +144,7 @@ class Worker:
             self._use_names,
         )
         self._stopping = asyncio.Event()
+        self._evidence_is_full = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
 
@@ -323,6 +327,9 @@ class Worker:
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
         self._recorder.keep(records)
+        if not self._journal.has_room:
+            self.pipeline.has_evidence_room = False
+            self._evidence_is_full.set()
         if self._shared is not None:
             self._shared.follow(records, self.pipeline.calls)
         for record in records:
@@ -349,7 +356,7 @@ class Worker:
             await asyncio.sleep(_NEXT_TRY_S)  # should it be refused, the old data goes on and this tries again
 
     async def _watch_evidence(self) -> None:
-        """Tell the pipeline whether the journal has room; it never asks itself.
+        """Tell the pipeline when the journal has room again; that it has none is told with the record that filled it.
 
         Who refuses calls that leave no evidence is not ready meanwhile.
         """
@@ -363,7 +370,13 @@ class Worker:
                 self._place.board.set_refusing(self._number, is_refusing=is_refusing)
             backlog_bytes, error = journal.backlog_bytes, journal.last_error
             watch.look(time.monotonic(), backlog_bytes=backlog_bytes, has_room=has_room, last_error=error)
-            await asyncio.sleep(_HEARTBEAT_S)
+            if has_room:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_EVIDENCE_WATCH_S):
+                        await self._evidence_is_full.wait()
+                self._evidence_is_full.clear()
+            else:
+                await asyncio.sleep(_HEARTBEAT_S)
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, or whatever else took much, let the system have what it needed."""

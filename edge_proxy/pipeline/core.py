@@ -60,6 +60,7 @@ from edge_proxy.transaction.timers import TimerSettings
 
 _SHORTEST_SIP_BYTES: Final = 16
 _BEGIN_DIALOGS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER"})
+_NOTHING: Final = Output([], [], (), ())
 _MIN_SE: Final = b"Min-SE: %d" % SMALLEST_INTERVAL_S
 _ALLOW: Final = b"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 
@@ -225,8 +226,10 @@ class Pipeline:
         if endings:
             self._records.extend(endings)
             endings.clear()
-        sends = self._sends
-        output = Output(self._records, sends, self.targets.take_wanted(), self._aliases)
+        sends, wanted = self._sends, self.targets.take_wanted()
+        if not sends and not self._records and not wanted and not self._aliases:
+            return _NOTHING
+        output = Output(self._records, sends, wanted, self._aliases)
         self._records = []
         self._sends = self.layer.out = []
         if self._aliases:

@@ -156,17 +156,27 @@ class SideCounters:
 class Counters:
     """All counts of one pipeline."""
 
-    __slots__ = ("customers", "equipment", "evidence_unavailable", "sides", "timer_c_fired", "verdicts")
+    __slots__ = ("_customers", "_verdicts", "equipment", "evidence_unavailable", "sides", "timer_c_fired")
 
     def __init__(self) -> None:
         self.sides: dict[Side, SideCounters] = {side: SideCounters() for side in Side}
-        self.verdicts: defaultdict[tuple[Side, Outcome, Reason, IpOrigin], int] = defaultdict(int)
-        self.customers: defaultdict[tuple[str, Outcome], int] = defaultdict(int)
+        self._verdicts: defaultdict[tuple[Side, Outcome, Reason, IpOrigin], Count] = defaultdict(Count)
+        self._customers: defaultdict[tuple[str, Outcome], Count] = defaultdict(Count)
         self.equipment = EquipmentBook()
         self.timer_c_fired = 0
         self.evidence_unavailable = 0
 
     def count_verdict(self, side: Side, verdict: Verdict, customer: str) -> None:
-        self.verdicts[side, verdict.outcome, verdict.reason, verdict.ip_origin] += 1
+        self._verdicts[side, verdict.outcome, verdict.reason, verdict.ip_origin].count += 1
         if customer:
-            self.customers[customer, verdict.outcome] += 1
+            self._customers[customer, verdict.outcome].count += 1
+
+    @property
+    def verdicts(self) -> dict[tuple[Side, Outcome, Reason, IpOrigin], int]:
+        """How many attempts had each verdict, of those there were."""
+        return {key: counted.count for key, counted in self._verdicts.copy().items()}
+
+    @property
+    def customers(self) -> dict[tuple[str, Outcome], int]:
+        """How many attempts of each customer ended which way."""
+        return {key: counted.count for key, counted in self._customers.copy().items()}

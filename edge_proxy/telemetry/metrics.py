@@ -201,7 +201,7 @@ class WorkerCollector(Collector):
         for labels, count in (_NO_VERDICTS | pipeline.counters.verdicts).items():
             verdicts.add_metric(list(labels), count)
         yield verdicts
-        yield self._customers(dict(pipeline.counters.customers))
+        yield self._customers(pipeline.counters.customers)
         yield from call_families(pipeline.calls, pipeline.snapshot)
         yield from equipment_families(pipeline.counters.equipment, pipeline.snapshot)
         layer = pipeline.layer

@@ -19,6 +19,7 @@ from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.transaction.layer import Send
+from edge_proxy.transaction.timers import TICK_S
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port, Received
 from edge_proxy.transport.stream import StreamPort
@@ -97,13 +98,13 @@ class Driver:
     def use_snapshot(self, snapshot: Snapshot) -> list[object]:
         """Decide by another snapshot, and do at once what it asks for. Returns what is to be let go of."""
         old = self.pipeline.use_snapshot(snapshot)
-        self._finish_turn()
+        self._finish_turn(Monotonic(monotonic()))
         return old
 
     def use_names(self, names: Names) -> None:
         """Send to other addresses, and do at once what they ask for."""
         self.pipeline.use_names(names)
-        self._finish_turn()
+        self._finish_turn(Monotonic(monotonic()))
 
     def _set_clock(self) -> None:
         """Keep the wall clock beside the monotonic one; it is set again now and then, since an operator may set it."""
@@ -121,7 +122,7 @@ class Driver:
                 self.internal_errors += 1
                 pipeline.count_internal_error(listener.side)
                 self._on_error(error, data)
-        self._finish_turn()
+        self._finish_turn(started)
         if batch:
             self.turns += 1
             ended = Monotonic(monotonic())
@@ -132,19 +133,20 @@ class Driver:
         now = Monotonic(monotonic())
         for message in messages:
             self.pipeline.unreachable(listener.slot, address, message, now)
-        self._finish_turn()
+        self._finish_turn(now)
 
     def _tick(self) -> None:
         self._timer = None
         self._timer_at = NEVER
+        now = Monotonic(monotonic())
         try:
-            self.pipeline.handle_timer(Monotonic(monotonic()))
+            self.pipeline.handle_timer(now)
         except Exception as error:  # noqa: BLE001 - as above
             self.internal_errors += 1
             self._on_error(error, b"")
-        self._finish_turn()
+        self._finish_turn(now)
 
-    def _finish_turn(self) -> None:
+    def _finish_turn(self, now: Monotonic) -> None:
         output = self.pipeline.collect()
         if output.records:
             self._keep(output.records)
@@ -155,7 +157,8 @@ class Driver:
             self._send(output.sends)
         if output.wanted_names:
             self.want_names(output.wanted_names)
-        self._arm()
+        if self._timer_at - now > TICK_S:  # else it goes off before anything that began just now is due
+            self._arm()
 
     def _send(self, sends: list[Send]) -> None:
         """Every port gets what it has to send in one call, in order."""

@@ -9,7 +9,6 @@ datagram in a full socket buffer would be; whoever sent it will repeat it.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import socket
 import struct
@@ -20,7 +19,7 @@ from typing import Final
 from edge_proxy.addr import Address, Listener
 from edge_proxy.pipeline.steering import Steering
 from edge_proxy.transport.lending import LentConnections, Saying
-from edge_proxy.transport.port import Deliver, Received
+from edge_proxy.transport.port import Deliver, Received, Watch
 from edge_proxy.transport.stream import StreamPort
 
 _MAX_QUEUED: Final = 4096
@@ -62,7 +61,7 @@ class Mesh:
         self._steering = steering
         self._most_queued = most_queued
         self._queues: list[deque[bytes]] = [deque() for _ in outboxes]
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Watch | None = None
         self._deliver: Sequence[Deliver] = ()
         self._lent: dict[int, LentConnections] = {}
         self._buffer = memoryview(bytearray(_LARGEST_BYTES))
@@ -71,7 +70,7 @@ class Mesh:
         """Let the other workers send over the connections of this port, and this one over theirs."""
         self._lent[slot] = LentConnections(slot, port, self.post)
 
-    def start(self, loop: asyncio.AbstractEventLoop, deliver: Sequence[Deliver]) -> None:
+    def start(self, loop: Watch, deliver: Sequence[Deliver]) -> None:
         """Begin to read what others hand over. `deliver` takes it, by the slot of the listener it came by."""
         self._loop = loop
         self._deliver = deliver
@@ -127,7 +126,7 @@ class Mesh:
             return
         queue.append(packet)
         if self._loop is not None and len(queue) == 1:
-            self._loop.add_writer(self._outboxes[owner].fileno(), self._writable, owner)
+            self._loop.add_writer(self._outboxes[owner].fileno(), functools.partial(self._writable, owner))
 
     def _writable(self, owner: int) -> None:
         queue = self._queues[owner]
@@ -140,9 +139,10 @@ class Mesh:
         batches: dict[int, list[Received]] = {}
         for _ in range(_MESSAGES_A_TURN):
             try:
-                packet = bytes(self._buffer[: self._inbox.recv_into(self._buffer)])
+                length = self._inbox.recv_into(self._buffer)
             except (BlockingIOError, InterruptedError):
                 break
+            packet = bytes(self._buffer[:length])
             saying, worker, slot, port, host_bytes, note_bytes = _HEAD.unpack_from(packet)
             note_at = _HEAD.size + host_bytes
             address = Address(packet[_HEAD.size : note_at].decode(), port)

@@ -28,6 +28,16 @@ def ignore_unreachable(_address: Address, _messages: list[bytes]) -> None:
     """Nobody has asked to be told."""
 
 
+class Watch(Protocol):
+    """What is asked of the event loop to hear of a socket: readable, writable. uvloop returns other things than asyncio
+    from it, which the compiled files must not rely on."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
+    def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
+    def remove_writer(self, fd: int, /) -> object: ...
+
+
 class Elsewhere(Protocol):
     """Connections with the same listener's peers that another worker holds (see lending.py)."""
 

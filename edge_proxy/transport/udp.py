@@ -6,7 +6,6 @@ queue for the socket to be writable again, and what does not fit there is counte
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Final
 
 from edge_proxy.addr import Address
 from edge_proxy.transport.datagrams import HAS_BATCH, Datagram, Datagrams, datagrams_of
-from edge_proxy.transport.port import Deliver, Received, Unreachable, ignore_unreachable
+from edge_proxy.transport.port import Deliver, Received, Unreachable, Watch, ignore_unreachable
 
 _MAX_QUEUED: Final = 4096
 _WANTED_BUFFER_BYTES: Final = 4 << 20
@@ -70,10 +69,10 @@ class UdpPort:
         self.send_overflows = 0
         self.on_unreachable: Unreachable = ignore_unreachable  # a datagram that is lost is the timers' business
         self._queue: list[Datagram] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Watch | None = None
         self._deliver: Deliver | None = None
 
-    async def start(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
+    async def start(self, loop: Watch, deliver: Deliver) -> None:
         """Begin to read: whenever something is waiting, all of it (up to a bound) is one turn."""
         self._loop = loop
         self._deliver = deliver
