@@ -1,9 +1,9 @@
 """The compiled parts; everything else about the package is in pyproject.toml.
 
-The modules in C (lines that came before, messages joined, keyed digests, batched UDP, small objects in slabs, lines of
-records) are built along with every install; where there is no compiler, the install goes on without them. `setup.py
-build_engine` compiles the call path (see edge_proxy/engine.py), which needs mypy and takes minutes; a wheel holds it
-when EDGE_PROXY_BUILD_ENGINE=1 is set, or says why it could not be built and is the pure one.
+The modules in C (lines that came before, messages joined, Call-IDs, keyed digests, batched UDP, small objects in slabs,
+lines of records) are built along with every install; where there is no compiler, the install goes on without them.
+`setup.py build_engine` compiles the call path (see edge_proxy/engine.py), which needs mypy and takes minutes; a wheel
+holds it when EDGE_PROXY_BUILD_ENGINE=1 is set, or says why it could not be built and is the pure one.
 """
 
 import importlib.util
