@@ -296,7 +296,8 @@ class TargetBook:
             self.reductions.note(address, feedback, now)
 
     def _gives_feedback(self, address: Address) -> bool:
-        return address in self._snapshot.destinations.giving_feedback or address in self.named.giving_feedback
+        fixed, named = self._snapshot.destinations.giving_feedback, self.named.giving_feedback
+        return bool(fixed or named) and (address in fixed or address in named)
 
     def observe(self, hop: Hop, result: HopResult, now: Monotonic, retry_after_s: float = 0.0) -> None:
         """What came of a request to `hop`."""

@@ -41,7 +41,27 @@ _ROUTING_NUMBER: Final = re.compile(
     rb"(?:;|%3B)(?:rn|cic|rn-context|cic-context|npdi)(?:(?:=|%3D)(?:(?!%3B)[^;@?])*+)?(?=;|%3B|[@?]|\Z)", re.IGNORECASE
 )
 _MOST_KEPT: Final = 64
-_begins_of: Final[dict[Listener, tuple[bytes, bytes, bytes]]] = {}
+
+
+@final
+class _Begins:
+    """What one listener always writes."""
+
+    __slots__ = ("listener", "record", "uri", "via")
+
+    def __init__(self, listener: Listener) -> None:
+        transport = listener.transport.value
+        named = "" if listener.transport is Transport.UDP else f";transport={transport}"
+        self.listener = listener
+        self.via = f"Via: SIP/2.0/{transport.upper()} {listener.advertised};branch=".encode()
+        self.uri = f"<sip:{listener.advertised}{named}".encode()
+        """The URI of its Record-Route up to the parameters."""
+        self.record = b"Record-Route: " + self.uri + _TOKEN_BEGINS
+        """Its Record-Route up to the token."""
+
+
+_begins_kept: Final[list[_Begins]] = []
+"""Those of the listeners in use: the same few objects for as long as a worker runs."""
 
 
 @mypyc_attr(acyclic=True)
@@ -83,7 +103,7 @@ class OwnUris:
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
-        self._recorded = [*dict.fromkeys(_begins(listener)[2] + _TOKEN_BEGINS for listener in listeners)]
+        self._recorded = [*dict.fromkeys(_begins(listener).uri + _TOKEN_BEGINS for listener in listeners)]
         self._latest = b""
         """The token that was found last: mostly a request brings the same one in two Routes."""
         self._sent_by = {str(listener.advertised).lower().encode() for listener in listeners}
@@ -221,23 +241,18 @@ def without_routing_number(request_uri: bytes) -> bytes:
 
 def via_line(listener: Listener, branch: bytes, params: bytes = b"") -> bytes:
     """Our Via for a request that leaves by this listener; `params` are further parameters of it."""
-    line = _begins(listener)[0] + branch + b";rport"
+    line = _begins(listener).via + branch + b";rport"
     return line + params if params else line
 
 
-def _begins(listener: Listener) -> tuple[bytes, bytes, bytes]:
-    """What the same listener always writes: its Via up to the branch, its Record-Route up to the token, and the URI of
-    that up to the parameters."""
-    begins = _begins_of.get(listener)
-    if begins is None:
-        transport = listener.transport.value
-        via = f"Via: SIP/2.0/{transport.upper()} {listener.advertised};branch="
-        named = "" if listener.transport is Transport.UDP else f";transport={transport}"
-        uri = f"<sip:{listener.advertised}{named}".encode()
-        begins = via.encode(), b"Record-Route: " + uri + _TOKEN_BEGINS, uri
-        if len(_begins_of) >= _MOST_KEPT:
-            _begins_of.clear()
-        _begins_of[listener] = begins
+def _begins(listener: Listener) -> _Begins:
+    for begins in _begins_kept:
+        if begins.listener is listener:
+            return begins
+    if len(_begins_kept) >= _MOST_KEPT:
+        _begins_kept.clear()
+    begins = _Begins(listener)
+    _begins_kept.append(begins)
     return begins
 
 
@@ -258,7 +273,7 @@ class RouteRecord:
         Each side sees the address and the transport by which it can reach us.
         """
         end = self.token + b">"
-        return [_begins(egress)[1] + end, _begins(self.ingress)[1] + end]
+        return [_begins(egress).record + end, _begins(self.ingress).record + end]
 
 
 def forwarded_request(

@@ -74,6 +74,8 @@ class TargetHealth:
 
     def note_good(self, address: Address) -> None:
         """It answered."""
+        if not self._records:
+            return
         record = self._records.get(address)
         if record is None:
             return

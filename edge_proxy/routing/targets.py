@@ -58,14 +58,17 @@ class Target:
 class Egress:
     """Which listener a message leaves by: of the right side, with the right transport where there is one."""
 
-    __slots__ = ("_by_side", "_by_transport")
+    __slots__ = ("_by_side", "_by_transport", "_udp")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._by_side = {listener.side: listener for listener in reversed(listeners)}
         self._by_transport = {(listener.side, listener.transport): listener for listener in reversed(listeners)}
+        self._udp = {listener.side: listener for listener in reversed(listeners) if listener.transport is UDP}
 
     def towards(self, side: Side, transport: Transport) -> Listener:
         """The listener for this side and transport; the side's first one when it has no such transport."""
+        if transport is UDP and (usual := self._udp.get(side)) is not None:
+            return usual
         return self._by_transport.get((side, transport)) or self._by_side[side]
 
     def stream(self, side: Side) -> Listener | None:

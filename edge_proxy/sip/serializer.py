@@ -28,6 +28,8 @@ _COPIED: Final = {grammar.VIA, grammar.FROM, grammar.TO, grammar.CALL_ID, gramma
 _IS_COPIED: Final = [kind in _COPIED for kind in range(grammar.KIND_COUNT)]
 _IS_COPIED_TO_100: Final = [kind in _COPIED or kind == grammar.TIMESTAMP for kind in range(grammar.KIND_COUNT)]
 _NO_BODY: Final = (b"Content-Length: 0",)
+_MOST_ANSWERS: Final = 1024
+_answers: Final[dict[Address, bytes]] = {}
 _TAG: Final = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
 
 
@@ -102,13 +104,23 @@ def stamp_top_via(message: Message, source: Address) -> None:
             elif via.branch and line[known : known + len(_ASKING)] == _ASKING:
                 kept = line[:known] + line[known + len(_ASKING) :]
             if kept:
-                stamped = b"%b;received=%b;rport=%d" % (kept, source.host.encode(), source.port)
-                message.replace_line(index, stamped)
+                message.replace_line(index, kept + _answer_to(source))
                 return
     top = header.first_value
     stamped = stamp_via(top, via, source)
     if stamped is not top:
         replace_first_value(message, grammar.VIA, top, stamped)
+
+
+def _answer_to(source: Address) -> bytes:
+    """What a Via that asks for it is told of its source (RFC 3581 §4)."""
+    answer = _answers.get(source)
+    if answer is None:
+        answer = b";received=%b;rport=%d" % (source.host.encode(), source.port)
+        if len(_answers) >= _MOST_ANSWERS:
+            _answers.clear()
+        _answers[source] = answer
+    return answer
 
 
 def quote(text: str) -> str:
