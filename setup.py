@@ -139,6 +139,7 @@ setup(
             "sip._joined",
             "sip._lines",
             "routing._keyed",
+            "evidence._journal",
             "pipeline._layout",
             "pipeline._steering",
             "transport._batch",

@@ -34,6 +34,8 @@ DEFAULT_RING_BYTES = 16 * 1024 * 1024
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 IDENTITY_FILE = "journal.id"
 
+_BRACE: Final = 0x7B
+_QUOTE: Final = 0x22
 _NEWLINE: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 _POLL_S: Final = 0.05  # at 1,000 records a second one visit moves 50 of them in a few writes
 _CHUNK_BYTES: Final = 16 * 1024  # about 25 records: the interpreter is held for less than 0.1 ms
@@ -138,7 +140,7 @@ class Journal:
 
         Raises EvidenceError on bytes that would break the journal: a bug in the caller.
         """
-        if not payload.startswith(b'{"') or _NEWLINE in payload:
+        if len(payload) < 2 or payload[0] != _BRACE or payload[1] != _QUOTE or _NEWLINE in payload:
             raise EvidenceError("cannot keep a record: not one JSON object on one line")
         if self._ring.put(payload):
             self.stats.records_put += 1
@@ -302,22 +304,19 @@ class Journal:
         ring, writer = self._ring, self._writer
         goal = ring.head  # a producer faster than the disk must not keep us here for ever
         while self._written < goal:
-            backlog_bytes = ring.head - self._written
-            is_behind = 4 * backlog_bytes > ring.data_bytes
             try:
-                frames = ring.read(self._written, _CATCH_UP_CHUNK_BYTES if is_behind else _CHUNK_BYTES)
+                if writer.needs_segment:
+                    frame = ring.read(self._written, 1)[0]
+                    if frame.seq <= writer.seq:
+                        self._written = frame.end
+                        continue
+                    self._sync()
+                    writer.start_segment(frame.seq)
+                is_behind = 4 * (ring.head - self._written) > ring.data_bytes
+                self._written = writer.take(ring, self._written, _CATCH_UP_CHUNK_BYTES if is_behind else _CHUNK_BYTES)
             except RingDamaged as error:
                 self._abandon(error)
                 return
-            new = [frame for frame in frames if frame.seq > writer.seq]
-            if not new:
-                self._written = frames[-1].end
-                continue
-            if writer.needs_segment:
-                self._sync()
-                writer.start_segment(new[0].seq)
-            taken = writer.append(new)
-            self._written = new[taken - 1].end
             if monotonic() >= self._next_sync or 4 * (self._written - ring.tail) > ring.data_bytes:
                 self._sync()
 

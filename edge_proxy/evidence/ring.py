@@ -31,6 +31,13 @@ from zlib import crc32
 from edge_proxy.errors import EvidenceError
 from edge_proxy.evidence.record import MAX_RECORD_BYTES
 
+try:
+    from edge_proxy.evidence._journal import store
+except ImportError:
+    HAS_STORE = False
+else:
+    HAS_STORE = True
+
 HEADER_BYTES: Final = 4096
 MIN_DATA_BYTES: Final = 64 * 1024
 IDENTITY_BYTES: Final = 16
@@ -75,6 +82,7 @@ class EvidenceRing:
         "_data_bytes",
         "_fd",
         "_head",
+        "_is_native",
         "_map",
         "_max_frame_bytes",
         "_tail",
@@ -84,8 +92,9 @@ class EvidenceRing:
         "path",
     )
 
-    def __init__(self, path: Path, identity: bytes = bytes(IDENTITY_BYTES)) -> None:
+    def __init__(self, path: Path, identity: bytes = bytes(IDENTITY_BYTES), *, is_native: bool = HAS_STORE) -> None:
         self.path = path
+        self._is_native = is_native
         self.identity = identity
         self.next_seq = 1
         self._fd = -1
@@ -106,6 +115,13 @@ class EvidenceRing:
         if needed > self._max_frame_bytes:
             return False
         head = self._head
+        if self._is_native:
+            head = store(self._map, head, self._tail, self.next_seq, payload)
+            if head < 0:
+                return False
+            self.next_seq += 1
+            self._head = head
+            return True
         size = self._data_bytes
         place = head % size
         skipped = size - place if place + needed > size else 0
@@ -134,6 +150,11 @@ class EvidenceRing:
         return 0 < 2 * self._max_frame_bytes <= free_bytes
 
     # -- the drainer ---------------------------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> mmap.mmap:
+        """The whole file, as it lies there."""
+        return self._map
 
     @property
     def head(self) -> int:

@@ -20,7 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from edge_proxy.evidence.ring import Frame
+from edge_proxy.evidence.ring import EvidenceRing, Frame, RingDamaged
+
+try:
+    from edge_proxy.evidence import _journal
+except ImportError:
+    HAS_CHAIN = False
+else:
+    HAS_CHAIN = _journal.CAN_CHAIN
 
 NO_PREVIOUS: Final = b"0" * 64
 SEGMENT_NAME: Final = re.compile(r"(\d{12,15})\.jsonl")
@@ -54,11 +61,21 @@ class _State(NamedTuple):
 class SegmentWriter:
     """Append to the newest segment of one journal directory. Inert until `open`."""
 
-    __slots__ = ("_directory", "_durable", "_fd", "_now", "_segment_bytes", "damaged_lines", "torn_lines")
+    __slots__ = (
+        "_directory",
+        "_durable",
+        "_fd",
+        "_is_native",
+        "_now",
+        "_segment_bytes",
+        "damaged_lines",
+        "torn_lines",
+    )
 
-    def __init__(self, directory: Path, segment_bytes: int) -> None:
+    def __init__(self, directory: Path, segment_bytes: int, *, is_native: bool = HAS_CHAIN) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
+        self._is_native = is_native
         self._fd = -1
         self._now = self._durable = _State(0, NO_PREVIOUS, 0, 0)
         self.torn_lines = 0
@@ -128,6 +145,27 @@ class SegmentWriter:
         self._fd = fd
         self._now = self._durable = self._now._replace(offset=0)
 
+    def take(self, ring: EvidenceRing, position: int, budget_bytes: int) -> int:
+        """Write what the ring holds from `position` on and the journal does not have yet: about `budget_bytes`, and no
+        more than the segment takes. Return the position behind it.
+
+        Raises OSError with nothing written, RingDamaged when what lies at `position` does not check.
+        """
+        if not self._is_native:
+            frames = ring.read(position, budget_bytes)
+            new = [frame for frame in frames if frame.seq > self.seq]
+            return new[self.append(new) - 1].end if new else frames[-1].end
+        seq, prev, offset, missing = self._now
+        end, seq, prev, jumped, lines = _journal.chain(
+            ring.memory, position, ring.head, budget_bytes, seq, prev, self._segment_bytes - offset
+        )
+        if end == position:
+            ring.read(position, 1)  # says what is wrong with it
+            raise RingDamaged(f"{ring.path}: frame at {position} is too long")
+        if lines:
+            self._write(lines, _State(seq, prev, offset + len(lines), missing + jumped))
+        return end
+
     def append(self, frames: list[Frame]) -> int:
         """Write frames until the segment is full; return how many. Raises OSError with nothing written."""
         seq, prev, start, missing = self._now
@@ -145,8 +183,14 @@ class SegmentWriter:
             room_bytes -= len(line) + 1
             taken += 1
         lines.append(b"")
-        chunk = memoryview(b"\n".join(lines))
-        offset = start
+        chunk = b"\n".join(lines)
+        self._write(chunk, _State(seq, prev, start + len(chunk), missing))
+        return taken
+
+    def _write(self, lines: bytes, then: _State) -> None:
+        """Lines to the end of the segment. Raises OSError with nothing written."""
+        start = offset = self._now.offset
+        chunk = memoryview(lines)
         try:
             while chunk:
                 written = os.pwrite(self._fd, chunk, offset)
@@ -157,8 +201,7 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, start)
             raise
-        self._now = _State(seq, prev, offset, missing)
-        return taken
+        self._now = then
 
     def sync(self) -> int:
         """Wait until everything written is on disk; return its bytes since the last sync. Raises OSError."""

@@ -1,0 +1,371 @@
+/* A record into the ring, and what the ring holds into lines of the journal.
+
+   `store` lays one record down as a frame and moves the head, as ring.py does it. `chain` makes chained lines of the
+   frames from a position on, as EvidenceRing.read and SegmentWriter.append do it; while it has much to do, calls go
+   on. ring.py and segments.py tell how both look, and do without where this module is not built.
+
+   `chain` is there where the processor has instructions for SHA-256 (x86 SHA extensions); elsewhere the library that
+   hashlib asks is the faster one. What lies in the ring may have been written over from elsewhere: nothing there is
+   read twice, and nothing is believed before its checksum is right. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#define HAS_SHA 1
+#else
+#define HAS_SHA 0
+#endif
+
+#define HEADER_BYTES 4096
+#define FRAME_BYTES 16
+#define HEAD_WORD 8
+#define GO_ON_AT_START UINT32_C(0xFFFFFFFF)
+#define LARGEST ((uint64_t)1 << 40) /* bytes of a ring */
+#define DIGITS 64                   /* of a hash */
+#define LARGEST_RECORD ((uint64_t)1 << 19)
+#define MOST_AT_ONCE ((uint64_t)1 << 24)
+#define WORTH_LETTING_GO ((uint64_t)16 << 10) /* less takes less time than to get the interpreter's lock back */
+#define AROUND_BYTES 128            /* more than a line has beside its record */
+
+/* -- CRC-32 (that of zlib), eight bytes at a time ---------------------------------------------------------------- */
+
+static uint32_t crc_table[8][256];
+
+static void
+make_crc_table(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t crc = i;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
+        crc_table[0][i] = crc;
+    }
+    for (int place = 1; place < 8; place++)
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t before = crc_table[place - 1][i];
+            crc_table[place][i] = before >> 8 ^ crc_table[0][before & 255];
+        }
+}
+
+static uint32_t
+checksum(const unsigned char *bytes, size_t length, uint64_t seq)
+{
+    uint32_t crc = ~(uint32_t)(seq ^ seq >> 32);
+    for (; length >= 8; length -= 8, bytes += 8) {
+        uint32_t low = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+        low ^= crc;
+        crc = crc_table[7][low & 255] ^ crc_table[6][low >> 8 & 255] ^ crc_table[5][low >> 16 & 255]
+            ^ crc_table[4][low >> 24] ^ crc_table[3][bytes[4]] ^ crc_table[2][bytes[5]] ^ crc_table[1][bytes[6]]
+            ^ crc_table[0][bytes[7]];
+    }
+    for (; length; length--, bytes++)
+        crc = crc >> 8 ^ crc_table[0][(crc ^ *bytes) & 255];
+    return ~crc;
+}
+
+/* -- the ring ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t length, crc;
+    uint64_t seq;
+} Frame;
+
+static uint64_t
+frame_bytes(uint64_t length)
+{
+    return (length + FRAME_BYTES + 15) & ~(uint64_t)15;
+}
+
+/* Whether a buffer is a ring, with head and tail where they can be. */
+static int
+check_ring(const Py_buffer *ring, uint64_t head, uint64_t tail)
+{
+    uint64_t size = (uint64_t)ring->len - HEADER_BYTES;
+    if (ring->len > HEADER_BYTES && size % 16 == 0 && size < LARGEST && head >= tail && head - tail <= size
+        && head % 16 == 0 && tail % 16 == 0 && (uintptr_t)ring->buf % 8 == 0)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "no ring, or one that stands where it cannot");
+    return 0;
+}
+
+PyDoc_STRVAR(store_doc, "store(ring, head, tail, seq, payload)\n--\n\n"
+                        "Lay a record down; where the head is now, or -1 when there is no room for it.");
+
+static PyObject *
+store(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 5 || !PyBytes_Check(args[4])) {
+        PyErr_SetString(PyExc_TypeError, "store takes a ring, three numbers and bytes");
+        return NULL;
+    }
+    uint64_t head = PyLong_AsUnsignedLongLong(args[1]);
+    if (head == (uint64_t)-1 && PyErr_Occurred())
+        return NULL;
+    uint64_t tail = PyLong_AsUnsignedLongLong(args[2]);
+    if (tail == (uint64_t)-1 && PyErr_Occurred())
+        return NULL;
+    uint64_t seq = PyLong_AsUnsignedLongLong(args[3]);
+    if (seq == (uint64_t)-1 && PyErr_Occurred())
+        return NULL;
+    Py_buffer ring;
+    if (PyObject_GetBuffer(args[0], &ring, PyBUF_WRITABLE) < 0)
+        return NULL;
+    PyObject *made = NULL;
+    if (check_ring(&ring, head, tail)) {
+        uint64_t size = (uint64_t)ring.len - HEADER_BYTES, place = head % size;
+        uint64_t length = (uint64_t)PyBytes_GET_SIZE(args[4]), needed = frame_bytes(length);
+        uint64_t skipped = needed <= size && place + needed > size ? size - place : 0;
+        if (length >= GO_ON_AT_START || head + skipped + needed - tail > size)
+            made = PyLong_FromLong(-1);
+        else {
+            unsigned char *data = (unsigned char *)ring.buf + HEADER_BYTES;
+            const unsigned char *payload = (const unsigned char *)PyBytes_AS_STRING(args[4]);
+            if (skipped) {
+                Frame mark = {.length = GO_ON_AT_START};
+                memcpy(data + place, &mark, sizeof mark);
+                place = 0;
+            }
+            Frame frame = {.length = (uint32_t)length, .crc = checksum(payload, length, seq), .seq = seq};
+            memcpy(data + place, &frame, sizeof frame);
+            memcpy(data + place + FRAME_BYTES, payload, length);
+            head += skipped + needed;
+            /* Last: whoever reads the file after a crash sees the frame whole or not at all. */
+            __atomic_store_n((uint64_t *)ring.buf + HEAD_WORD, head, __ATOMIC_RELEASE);
+            made = PyLong_FromUnsignedLongLong(head);
+        }
+    }
+    PyBuffer_Release(&ring);
+    return made;
+}
+
+#if HAS_SHA
+
+/* -- SHA-256 (FIPS 180-4) ------------------------------------------------------------------------------------------ */
+
+static const uint32_t rounds[64] __attribute__((aligned(16))) = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+#define WITH_SHA __attribute__((target("sha,sse4.1")))
+
+/* The state as the instructions want it: a b e f and c d g h, the first one highest. */
+typedef struct {
+    __m128i abef, cdgh;
+} Sha;
+
+WITH_SHA static void
+take_blocks(Sha *sha, const unsigned char *bytes, size_t blocks)
+{
+    const __m128i swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+    __m128i abef = sha->abef, cdgh = sha->cdgh;
+    for (; blocks; blocks--, bytes += 64) {
+        __m128i words[4], abef_before = abef, cdgh_before = cdgh;
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) {
+            __m128i *now = &words[i & 3];
+            if (i < 4)
+                *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(bytes + 16 * i)), swap);
+            else {
+                __m128i last = words[(i + 3) & 3], sum = _mm_sha256msg1_epu32(*now, words[(i + 1) & 3]);
+                sum = _mm_add_epi32(sum, _mm_alignr_epi8(last, words[(i + 2) & 3], 4));
+                *now = _mm_sha256msg2_epu32(sum, last);
+            }
+            __m128i four = _mm_add_epi32(*now, _mm_load_si128((const __m128i *)(rounds + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, four);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(four, 0x0E));
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    sha->abef = abef;
+    sha->cdgh = cdgh;
+}
+
+/* The hash of some bytes in hexadecimal digits. */
+WITH_SHA static void
+hash(const unsigned char *bytes, size_t length, char *digits)
+{
+    Sha sha = {
+        _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c),
+        _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19),
+    };
+    unsigned char last[128] = {0};
+    size_t whole = length / 64, rest = length % 64, last_blocks = rest < 56 ? 1 : 2;
+    take_blocks(&sha, bytes, whole);
+    memcpy(last, bytes + 64 * whole, rest);
+    last[rest] = 0x80;
+    for (int i = 0; i < 8; i++)
+        last[64 * last_blocks - 1 - i] = (unsigned char)((uint64_t)length * 8 >> 8 * i);
+    take_blocks(&sha, last, last_blocks);
+    uint32_t low[4], high[4];
+    _mm_storeu_si128((__m128i *)low, sha.abef);
+    _mm_storeu_si128((__m128i *)high, sha.cdgh);
+    const uint32_t words[8] = {low[3], low[2], high[3], high[2], low[1], low[0], high[1], high[0]};
+    for (int i = 0; i < DIGITS; i++)
+        digits[i] = "0123456789abcdef"[words[i / 8] >> (28 - i % 8 * 4) & 15];
+}
+
+static int
+has_sha(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSE4_1) || !(c & bit_SSSE3))
+        return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 29) != 0;
+}
+
+/* -- from the ring to the file --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const unsigned char *data;
+    uint64_t size, position, head, budget, seq, missing;
+    char prev[DIGITS];
+    unsigned char *lines;
+    uint64_t used, room; /* bytes of lines */
+    uint64_t limit;      /* no further line once they are as many */
+} Chain;
+
+/* Chain frames until one of the bounds is reached, or one does not check. */
+static void
+take_frames(Chain *chain)
+{
+    uint64_t taken = 0;
+    while (chain->position < chain->head && taken < chain->budget && chain->used < chain->limit) {
+        uint64_t position = chain->position, place = position % chain->size;
+        Frame frame;
+        memcpy(&frame, chain->data + place, sizeof frame);
+        if (frame.length == GO_ON_AT_START) {
+            position += chain->size - place;
+            place = 0;
+            if (position >= chain->head)
+                return;
+            memcpy(&frame, chain->data, sizeof frame);
+        }
+        uint64_t length = frame.length, end = position + frame_bytes(length);
+        if (end > chain->head || place + FRAME_BYTES + length > chain->size)
+            return;
+        if (length + AROUND_BYTES > chain->room - chain->used)
+            return; /* the next time, unless no record is as long as that */
+        unsigned char *line = chain->lines + chain->used;
+        int before = sprintf((char *)line, "{\"seq\":%llu,\"prev\":\"%.64s\",", (unsigned long long)frame.seq, chain->prev);
+        /* The record goes on behind its opening brace, which is put where the comma before it stands meanwhile. */
+        unsigned char *payload = line + before - 1;
+        memcpy(payload, chain->data + place + FRAME_BYTES, length);
+        if (checksum(payload, length, frame.seq) != frame.crc)
+            return;
+        if (length)
+            payload[0] = ',';
+        taken += length;
+        chain->position = end;
+        if (frame.seq <= chain->seq)
+            continue; /* in the journal already */
+        chain->missing += frame.seq - chain->seq - 1;
+        chain->seq = frame.seq;
+        uint64_t line_bytes = (uint64_t)before + (length ? length - 1 : 0);
+        hash(line, line_bytes, chain->prev);
+        line[line_bytes] = '\n';
+        chain->used += line_bytes + 1;
+    }
+}
+
+PyDoc_STRVAR(chain_doc,
+             "chain(ring, position, head, budget, seq, prev, limit)\n--\n\n"
+             "The records from `position` on that are newer than `seq`, as lines chained to `prev`: of some `budget` bytes\n"
+             "of records, until the lines reach `limit` bytes. (position, seq, prev, missing, lines) behind them; position\n"
+             "is as it was when the first frame does not check.");
+
+static PyObject *
+chain(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer ring;
+    unsigned long long position, head, budget, seq, limit;
+    const char *prev;
+    Py_ssize_t prev_bytes;
+    if (!PyArg_ParseTuple(args, "y*KKKKy#K:chain", &ring, &position, &head, &budget, &seq, &prev, &prev_bytes, &limit))
+        return NULL;
+    PyObject *lines = NULL, *made = NULL;
+    if (!check_ring(&ring, head, position))
+        goto done;
+    if (prev_bytes != DIGITS || budget > MOST_AT_ONCE) {
+        PyErr_SetString(PyExc_ValueError, "no hash, or more than can be chained at once");
+        goto done;
+    }
+    /* Any record fits, and so do all lines but those of many records that are next to empty. */
+    uint64_t waiting = head - position;
+    uint64_t room = (waiting < 2 * budget ? 2 * waiting : 2 * budget) + LARGEST_RECORD + AROUND_BYTES;
+    lines = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    if (lines == NULL)
+        goto done;
+    Chain chain = {
+        .data = (const unsigned char *)ring.buf + HEADER_BYTES, .size = (uint64_t)ring.len - HEADER_BYTES,
+        .position = position, .head = head, .budget = budget, .seq = seq, .limit = limit,
+        .lines = (unsigned char *)PyBytes_AS_STRING(lines), .room = room,
+    };
+    memcpy(chain.prev, prev, DIGITS);
+    if (waiting < WORTH_LETTING_GO)
+        take_frames(&chain);
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        take_frames(&chain);
+        Py_END_ALLOW_THREADS
+    }
+    if (_PyBytes_Resize(&lines, (Py_ssize_t)chain.used) == 0)
+        made = Py_BuildValue("KKy#KO", (unsigned long long)chain.position, (unsigned long long)chain.seq, chain.prev,
+                             (Py_ssize_t)DIGITS, (unsigned long long)chain.missing, lines);
+done:
+    Py_XDECREF(lines);
+    PyBuffer_Release(&ring);
+    return made;
+}
+
+#endif
+
+static PyMethodDef journal_methods[] = {
+    {"store", (PyCFunction)(void (*)(void))store, METH_FASTCALL, store_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+#if HAS_SHA
+static PyMethodDef chain_method[] = {
+    {"chain", chain, METH_VARARGS, chain_doc},
+    {NULL, NULL, 0, NULL},
+};
+#endif
+
+static struct PyModuleDef journal_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "edge_proxy.evidence._journal",
+    .m_doc = "Records into the ring, and from there into the journal's file.",
+    .m_size = -1,
+    .m_methods = journal_methods,
+};
+
+PyMODINIT_FUNC
+PyInit__journal(void)
+{
+    make_crc_table();
+    PyObject *module = PyModule_Create(&journal_module);
+    int can_chain = 0;
+#if HAS_SHA
+    can_chain = has_sha();
+    if (module != NULL && can_chain && PyModule_AddFunctions(module, chain_method) < 0)
+        Py_CLEAR(module);
+#endif
+    if (module != NULL && PyModule_AddObjectRef(module, "CAN_CHAIN", can_chain ? Py_True : Py_False) < 0)
+        Py_CLEAR(module);
+    return module;
+}
