@@ -2,9 +2,9 @@
 
 Before `start` a line is written at once. Afterwards it is left for a thread, which writes all that has gathered in a
 short while with one system call: a pipe that nobody empties, or a disk that stalls under a redirected stderr, holds up
-that thread and no call. While lines come, the thread looks by its own clock: to be woken for each would cost whoever
-writes it a system call, and the interpreter at the very moment it is needed. What waits is bounded; what does not fit
-is counted and lost, as evidence never is.
+that thread and no call. While lines come, and for a second after the last one, the thread looks by its own clock: to
+be woken would cost whoever writes a line a system call, and the interpreter at the very moment it is needed. What waits
+is bounded; what does not fit is counted and lost, as evidence never is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from collections import deque
 from typing import Final
 
 _MOST_LINES: Final = 16_384
-_GATHER_S: Final = 0.05
+_GATHER_S: Final = 0.1
+_VAIN_LOOKS: Final = 10
+"""After so many without a line the thread waits to be woken."""
 _LAST_LINES_S: Final = 2.0
 
 
@@ -74,13 +76,15 @@ class LogSink:
 
     def _run(self, fd: int) -> None:
         waiting = self._lines
+        vain_looks = _VAIN_LOOKS
         while True:
             is_over = self._is_stopping
-            if not is_over and not waiting:
+            if not is_over and vain_looks >= _VAIN_LOOKS:
                 self._wait()
             if not self._is_stopping:
                 time.sleep(_GATHER_S)
             lines = [waiting.popleft() for _ in range(len(waiting))]
+            vain_looks = 0 if lines else vain_looks + 1
             if lines and not _write_all(fd, b"".join(lines)):
                 self.lost += len(lines)
             if is_over:

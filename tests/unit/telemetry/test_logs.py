@@ -174,3 +174,21 @@ def test_last_lines_are_written_before_the_end() -> None:
     program = "from edge_proxy.telemetry.log_sink import sink\nsink.start()\nsink.write(b'last\\n')\nsink.stop()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert result.stderr == b"last\n"
+
+
+def test_while_lines_come_nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line wakes the thread; those behind it are found, however long the thread has had nothing to do."""
+    monkeypatch.setattr(log_sink, "_VAIN_LOOKS", 10**9)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream, os.fdopen(reader, "rb") as pipe:
+        monkeypatch.setattr(sys, "stderr", SimpleNamespace(fileno=stream.fileno, buffer=stream))
+        sink = LogSink()
+        wakes: list[None] = []
+        wake = sink._wake.set
+        monkeypatch.setattr(sink._wake, "set", lambda: wakes.append(wake()))
+        sink.start()
+        for number in range(4):
+            sink.write(b"%d\n" % number)
+            assert pipe.readline() == b"%d\n" % number
+        assert len(wakes) <= 1
+        sink.stop()
