@@ -34,6 +34,7 @@ from edge_proxy.sip.uri import Uri
 _SDP: Final = "application/sdp"
 _SDP_LINE: Final = b"Content-Type: application/sdp"
 _SEMICOLON: Final = 0x3B
+_NOTHING_UNUSUAL: Final = [-1] * (grammar.KIND_COUNT - grammar.FIRST_UNUSUAL)
 _METHODS: Final = {b"INVITE": "INVITE", b"MESSAGE": "MESSAGE"}
 
 
@@ -165,10 +166,8 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
     index = first[grammar.CONTACT]
     if index >= 0 and _SEMICOLON in message.headers[index].raw:
         facts.traces.headers = read_headers(message)
-    for kind in _UNUSUAL:
-        if first[kind] >= 0:
-            _read_unusual(message, facts, plan)
-            break
+    if first[grammar.FIRST_UNUSUAL :] != _NOTHING_UNUSUAL:
+        _read_unusual(message, facts, plan)
     if message.body:
         read_description(message.body, facts.traces)
     index = first[grammar.CONTENT_TYPE]
@@ -206,22 +205,6 @@ def reads_608(message: Message) -> bool:
                 if any(param.partition(b"=")[0].strip(b" \t") == b"+sip.608" for param in params):
                     return True
     return False
-
-
-_UNUSUAL: Final[list[int]] = [
-    grammar.P_PREFERRED_IDENTITY,
-    grammar.REMOTE_PARTY_ID,
-    grammar.IDENTITY,
-    grammar.DIVERSION,
-    grammar.HISTORY_INFO,
-    grammar.PRIVACY,
-    grammar.P_ACCESS_NETWORK_INFO,
-    grammar.P_CHARGE_INFO,
-    grammar.P_CHARGING_VECTOR,
-    grammar.P_EARLY_MEDIA,
-    grammar.REASON,
-]
-"""The headers below, which most requests have none of."""
 
 
 def _read_unusual(message: Message, facts: CallFacts, plan: DialPlan | None) -> None:

@@ -253,13 +253,12 @@ def _equipment(facts: CallFacts, policy: IpOriginPolicy, terms: IpOriginTerms, f
 
 def _sender(facts: CallFacts, found: list[tuple[str, str]]) -> None:
     """How surely the customer is known, and whether its media comes from where it is."""
-    source = facts.source
-    origin = source.origin
-    proof = origin.proof(source.transport)
-    if proof is _DIGEST:
-        found.append(("proof_digest", proof))
-    elif proof is _TLS_MUTUAL:
-        found.append(("proof_tls_mutual", proof))
+    origin = facts.source.origin
+    shown = origin.shown
+    if shown is _DIGEST:
+        found.append(("proof_digest", shown))
+    elif shown is _TLS_MUTUAL:
+        found.append(("proof_tls_mutual", shown))
     media = facts.traces.media_origins
     if not media:
         return

@@ -182,8 +182,11 @@ class Message:
 
     def count(self, kind: int) -> int:
         """How many lines of this kind there are."""
-        found = 0
-        for line in self.headers:
+        index = self.first[kind]
+        if index < 0:
+            return 0
+        found = 1
+        for line in self.headers[index + 1 :]:
             if line.kind == kind:
                 found += 1
         return found

@@ -115,10 +115,10 @@ def _read_plain(text: bytes) -> Uri | None:
     if plain.translate(_NOT_PLAIN) != plain:
         return None
     shown = plain.decode("ascii")
-    at = shown.find("@")
-    if at <= 0 or at + 1 == len(shown) or shown.rfind("@") > at or shown.rfind("+") > at:
+    user, _, host = shown.partition("@")
+    if not user or not host or "@" in host or "+" in host:
         return None
-    return Uri(_SIP, shown[:at], shown[at + 1 :], None, b"", b"")
+    return Uri(_SIP, user, host, None, b"", b"")
 
 
 def _read(text: bytes) -> Uri:
