@@ -67,26 +67,53 @@ class Trunk:
     """It is part of the trust domain of RFC 3325: what it asserts is believed, what is private reaches it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Origin:
-    """Who sent a message, as far as can be told. At most one of `customer` and `trunk` is set."""
+    """Who sent a message, as far as can be told. At most one of `customer` and `trunk` is set.
+
+    Nobody changes one that is made. That is not enforced: a frozen one takes many times as long to make.
+    """
 
     side: Side
     customer: Customer | None
     trunk: Trunk | None
     asn: Asn
-    shown: Proof = Proof.NONE
+    shown: Proof
     """The proof that was given beyond the address."""
-    identity: str = ""
+    identity: str
     """The user name or the TLS identity that was proved."""
-    failure: str = ""
+    failure: str
     """Why the credentials that were shown prove nothing; "" when none were, or when they are right."""
-    owes_credentials: bool = False
+    owes_credentials: bool
     """It would have been challenged for credentials, were calls not only watched."""
-    candidates: tuple[Customer, ...] = ()
+    candidates: tuple[Customer, ...]
     """The customers that share the address; which of them sends, the request must show."""
-    doubt: str = ""
+    doubt: str
     """Why it shows none of them."""
+
+    def __init__(
+        self,
+        side: Side,
+        customer: Customer | None,
+        trunk: Trunk | None,
+        asn: Asn,
+        shown: Proof = Proof.NONE,
+        identity: str = "",
+        failure: str = "",
+        owes_credentials: bool = False,
+        candidates: tuple[Customer, ...] = (),
+        doubt: str = "",
+    ) -> None:
+        self.side = side
+        self.customer = customer
+        self.trunk = trunk
+        self.asn = asn
+        self.shown = shown
+        self.identity = identity
+        self.failure = failure
+        self.owes_credentials = owes_credentials
+        self.candidates = candidates
+        self.doubt = doubt
 
     def proof(self, transport: Transport) -> Proof:
         if self.shown is not _NO_PROOF:
