@@ -15,7 +15,7 @@ from typing import Final
 from edge_proxy.addr import NEVER, Address, Asn, Monotonic, Side, Wall
 from edge_proxy.native import mypyc_attr
 from edge_proxy.pipeline.histogram import Histogram
-from edge_proxy.pipeline.records import Attempt, EndCause, Ending, Party, worker_of
+from edge_proxy.pipeline.records import Admitted, Attempt, EndCause, Ending, Party, worker_of
 from edge_proxy.policy.behaviour import ShortCallWatch
 from edge_proxy.policy.token_buckets import Key
 from edge_proxy.routing.dialog_token import DialogState
@@ -72,7 +72,7 @@ class Call:
     )
 
     def __init__(self, attempt: Attempt, started_at: Monotonic, caller: Address) -> None:
-        self.attempt = attempt
+        self.attempt = Admitted(attempt)
         self.is_call = attempt.facts.method == "INVITE"
         self.started_at = started_at
         self.ringing_at: Monotonic | None = None
@@ -84,7 +84,7 @@ class Call:
         """The session interval that the last 2xx set (RFC 4028); 0: none."""
         self.deadline_slot = -1
         self.tallies: list[Tally] = []
-        self.caller_side = attempt.facts.source.origin.side
+        self.caller_side = self.attempt.caller_side
 
 
 class CallBook:
@@ -246,12 +246,12 @@ class CallBook:
                 tally.talk_ms += talk_ms
             self.durations[side].observe(duration_s)
             short_calls = self.short_calls.get(attempt.customer)
-            if short_calls is not None and side is _CUSTOMERS and not attempt.verdict.is_emergency:
+            if short_calls is not None and side is _CUSTOMERS and not attempt.is_emergency:
                 short_calls.observe(duration_s, now)
         return Ending(
             attempt.evidence_id,
             wall,
-            attempt.facts.call_id,
+            attempt.call_id,
             attempt.customer,
             side,
             cause,

@@ -280,7 +280,7 @@ class Proxy:
     def _as_sent(self, context: ForwardContext, request: Message, routed: Routed, hop: Hop, branch: bytes) -> bytes:
         """The request as it leaves for this hop."""
         uri = retarget(routed.request_uri, hop.place) if hop.renames_uri else None
-        if context.call is not None and context.call.attempt.verdict.is_emergency:
+        if context.call is not None and context.call.attempt.is_emergency:
             # Whoever calls for help passes; what stands beside the number must not lead that call to another.
             uri = without_routing_number(uri or routed.request_uri)
         elif not hop.trusts_identity:

@@ -80,6 +80,52 @@ class Attempt:
 
 
 @mypyc_attr(acyclic=True)
+class Admitted:
+    """What is kept of an attempt while it is up: what its end is told with.
+
+    The attempt itself, with all that was read of its request, is let go as soon as it is recorded and sent on.
+    """
+
+    __slots__ = (
+        "asn",
+        "call_id",
+        "caller_side",
+        "customer",
+        "evidence_id",
+        "holds",
+        "ip_origin",
+        "is_emergency",
+        "method",
+        "outcome",
+        "reason",
+        "rule",
+        "source",
+        "status",
+        "text",
+    )
+
+    def __init__(self, attempt: Attempt) -> None:
+        facts, verdict = attempt.facts, attempt.verdict
+        source = facts.source
+        origin = source.origin
+        self.evidence_id = attempt.evidence_id
+        self.customer = attempt.customer
+        self.holds = attempt.holds
+        self.method = facts.method
+        self.call_id = facts.call_id
+        self.source = source.address
+        self.caller_side = origin.side
+        self.asn = origin.asn
+        self.outcome = verdict.outcome
+        self.status = verdict.status
+        self.reason = verdict.reason
+        self.rule = verdict.rule
+        self.text = verdict.text
+        self.ip_origin = verdict.ip_origin
+        self.is_emergency = verdict.is_emergency
+
+
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Ending:
     """The end of an attempt that was let through. Durations are None where the phase was never reached or seen."""
@@ -94,7 +140,7 @@ class Ending:
     status: int
     setup_s: float | None
     duration_s: float | None
-    attempt: Attempt | None
+    attempt: Admitted | None
     """None when another worker or an earlier life of this one saw the call begin."""
     pdd_s: float | None
     """Post-dial delay: from the INVITE to the first 18x, or to the answer when none came before it."""
@@ -113,7 +159,7 @@ class Ending:
         status: int,
         setup_s: float | None,
         duration_s: float | None,
-        attempt: Attempt | None,
+        attempt: Admitted | None,
         pdd_s: float | None,
         q850: int | None,
     ) -> None:

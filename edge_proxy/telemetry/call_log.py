@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from edge_proxy.pipeline.record_text import layout
-from edge_proxy.pipeline.records import Attempt, Ending
+from edge_proxy.pipeline.records import Admitted, Attempt, Ending
 from edge_proxy.policy.verdict import Outcome
 from edge_proxy.telemetry.log_sink import sink
 
@@ -65,12 +65,12 @@ class CallLog:
     def refused(self, attempt: Attempt) -> None:
         """An attempt that went no further than us."""
         if self._refused:
-            sink.write(_REFUSED(_attempt_fields(attempt), time.time()))
+            sink.write(_REFUSED(_attempt_fields(Admitted(attempt)), time.time()))
 
     def ended(self, ending: Ending) -> None:
         """A call that was let through is over."""
         attempt = ending.attempt
-        if not (self._all or (self._refused and attempt is not None and attempt.verdict.outcome is not _ALLOWED)):
+        if not (self._all or (self._refused and attempt is not None and attempt.outcome is not _ALLOWED)):
             return
         sink.write(
             _ENDED(
@@ -87,24 +87,21 @@ class CallLog:
         )
 
 
-def _attempt_fields(attempt: Attempt) -> bytes:
-    facts, verdict = attempt.facts, attempt.verdict
-    source = facts.source
-    origin = source.origin
+def _attempt_fields(attempt: Admitted) -> bytes:
     return _ATTEMPT_FIELDS(
         attempt.evidence_id,
-        facts.method[:32],
-        facts.call_id[:_PEER_TEXT_MAX],
-        origin.side,
-        source.address,
-        origin.asn,
+        attempt.method[:32],
+        attempt.call_id[:_PEER_TEXT_MAX],
+        attempt.caller_side,
+        attempt.source,
+        attempt.asn,
         attempt.customer,
-        verdict.outcome,
-        verdict.status,
-        verdict.reason,
-        verdict.rule,
-        verdict.text[:_PEER_TEXT_MAX],
-        verdict.ip_origin,
+        attempt.outcome,
+        attempt.status,
+        attempt.reason,
+        attempt.rule,
+        attempt.text[:_PEER_TEXT_MAX],
+        attempt.ip_origin,
     )
 
 

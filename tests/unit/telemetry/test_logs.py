@@ -84,7 +84,7 @@ def test_every_field_of_a_call_is_in_its_line(capsysbinary: pytest.CaptureFixtur
     ending = next(record for record in core.records if isinstance(record, Ending))
     attempt = ending.attempt
     assert attempt is not None
-    attempt.facts.call_id = call_id
+    attempt.call_id = call_id
     CallLog("all").ended(ending)
     seen_before = Ending(
         255, ending.at, "third", "acme", ending.caller_side, ending.cause, ending.ended_by, 200, 1.5, 0.00049, None,
@@ -104,8 +104,8 @@ def test_every_field_of_a_call_is_in_its_line(capsysbinary: pytest.CaptureFixtur
         ("status", 0),
         ("reason", "identity_owned"),
         ("rule", "default"),
-        ("text", attempt.verdict.text),
-        ("ip_origin", attempt.verdict.ip_origin),
+        ("text", attempt.text),
+        ("ip_origin", attempt.ip_origin),
         ("cause", "rejected"),
         ("ended_by", "callee"),
         ("final_status", 486),
