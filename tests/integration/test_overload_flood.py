@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -135,3 +139,129 @@ def is_reduced(samples: Samples) -> bool:
 
 def is_shedding(samples: Samples) -> bool:
     return is_reduced(samples) and samples.total("messages_by_cause_total", cause="overloaded") > 0
+
+
+FLOOD_S = 10.0
+MOST_MORE_BYTES = 100 << 20
+"""What ten seconds of it may add: requests that were answered are remembered for 32 s, and evidence is buffered."""
+STRANGERS = 5_000
+TIMES = 4
+LOOKS_EVERY_S = 0.2
+IP_PKTINFO = 8  # Linux; Python has no name for it
+
+
+class Hose:
+    """INVITEs, four times as many as the proxy takes in, each its own call: of a customer, or of many strangers."""
+
+    def __init__(self, proxy: ProxyProcess, *, is_of_strangers: bool) -> None:
+        site = proxy.site
+        self.sent = 0
+        self._scrape = proxy.scrape
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._proxy = (PROXY_HOST, site.customers_port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        host = "0.0.0.0" if is_of_strangers else INITECH_HOST
+        self._socket.bind((host, site.initech_port))
+        self._parts = re.split(rb"kit-[0-9-]+", invite((INITECH_HOST, site.initech_port), From=FOREIGN))
+        self._strangers = STRANGERS if is_of_strangers else 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        parts, hose = self._parts, self._socket
+        sender: list[tuple[int, int, bytes]] = []
+        up_to = looks_at = 0.0
+        while not self._is_over.is_set():
+            if time.monotonic() >= looks_at:
+                up_to = TIMES * (self._scrape().total("messages_received_total", side="customers") + 10 * BURST)
+                looks_at = time.monotonic() + LOOKS_EVERY_S
+            elif self.sent >= up_to:
+                time.sleep(0.001)
+                continue
+            for serial in range(self.sent, self.sent + BURST):
+                if self._strangers:
+                    place = serial % self._strangers
+                    source = bytes([127, 1, place >> 8, place & 255])
+                    sender = [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4x", 0, source))]
+                hose.sendmsg([(b"f-%d" % serial).join(parts)], sender, 0, self._proxy)
+            self.sent += BURST
+            with suppress(BlockingIOError):
+                while hose.recv(65_535, socket.MSG_DONTWAIT):
+                    pass
+
+
+class Counted(SipSocket):
+    """Which knows how many datagrams it has sent."""
+
+    sent = 0
+
+    def send(self, data: bytes) -> None:
+        self.sent += 1
+        super().send(data)
+
+
+@pytest.mark.parametrize("is_of_strangers", [True, False], ids=["strangers", "a customer"])
+def test_ten_seconds_of_several_times_what_a_worker_carries(tmp_path: Path, is_of_strangers: bool) -> None:
+    """Every call for help gets through, memory stays, and every datagram is in one count, those for which the kernel
+    had no room included. A customer's calls beside it are either passed on or told to come again, on the record; when
+    it is over they pass."""
+    site = Site()
+    config = site.config(tmp_path) | {"sip": {"overload": {"delay_ms": 50}}}
+    with (
+        ProxyProcess(tmp_path, site, config) as proxy,
+        Counted((ACME_HOST, site.acme_port), (PROXY_HOST, site.customers_port)) as acme,
+        SipSocket((CARRIER_HOST, site.carrier_port), (PROXY_HOST, site.carriers_port)) as carrier,
+    ):
+        exchange(acme, invite(acme.local), carrier, b"INVITE ")
+        rss_bytes = [proxy.rss_bytes()]
+        helped = passed = 0
+        told: set[str] = set()
+        with Hose(proxy, is_of_strangers=is_of_strangers) as hose:
+            ends_at = time.monotonic() + FLOOD_S
+            while time.monotonic() < ends_at or helped < 5:
+                exchange(acme, emergency(acme), carrier, b"INVITE urn:service:sos")
+                helped += 1
+                came = either(acme, carrier)
+                passed += came.startswith(b"INVITE ")
+                if came.startswith(b"SIP/2.0 503 "):
+                    told.add(came.partition(b"; ref ")[2][:16].decode())
+                rss_bytes.append(proxy.rss_bytes())
+        proxy.wait_for(lambda seen: not is_reduced(seen), "its end", PATIENCE_S)
+        exchange(acme, invite(acme.local), carrier, b"INVITE ")
+        samples = proxy.assert_balanced()
+        received = samples.total("messages_received_total", side="customers")
+        dropped = samples.total("kernel_drops_total", side="customers")
+        assert received + dropped == hose.sent + acme.sent
+        assert dropped > received  # it was several times what is carried
+        assert max(rss_bytes) - rss_bytes[0] < MOST_MORE_BYTES
+        assert samples.total("verdicts_total", reason="emergency", outcome="allowed") == helped
+        assert samples.total("verdicts_total", reason="identity_owned", outcome="allowed") == passed + 2
+        proxy.flushed()
+        lines = proxy.evidence()
+        assert told <= {line["id"] for line in lines if line.get("reason") == "overloaded"}
+        assert sum(line.get("reason") == "emergency" for line in lines if line["kind"] == "attempt") == helped
+        assert samples.total("evidence_lost_total") == 0
+
+
+def either(acme: SipSocket, carrier: SipSocket) -> bytes:
+    """A call of acme, as `exchange`: the INVITE at the carrier, or what it was refused with."""
+    data = invite(acme.local)
+    own = next(line for line in data.split(b"\r\n") if line.startswith(b"Call-ID:"))
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        acme.send(data)
+        until = time.monotonic() + T1_S
+        while (left_s := until - time.monotonic()) > 0:
+            for one in (carrier, acme):
+                got = one.receive(min(left_s, 0.01))
+                if got is not None and own in got and not got.startswith(b"SIP/2.0 100 "):
+                    return got
+    raise AssertionError("neither passed on nor answered")
