@@ -2,7 +2,8 @@
 
    One `Batch` belongs to one bound, non-blocking UDP socket, whose descriptor the caller keeps open. Nothing here
    blocks and nothing is retried behind the caller's back: it learns how many messages the kernel took, and why it
-   took no more. Both directions remember the addresses they have seen, up to a bound, since peers are few.
+   took no more. Both directions remember the addresses they have seen, up to a bound, since peers are few; those seen
+   last are found without a look into a dict.
    datagrams.py holds the same in Python, for where this module is not built. */
 
 #define PY_SSIZE_T_CLEAN
@@ -19,6 +20,7 @@
 #define BATCH 64
 #define DATAGRAM_BYTES 65536
 #define REMEMBERED 4096
+#define RECENT 64 /* a power of two */
 
 #ifndef SO_RXQ_OVFL
 #define SO_RXQ_OVFL 40
@@ -35,6 +37,21 @@ typedef union {
     char bytes[CMSG_SPACE(sizeof(uint32_t))];
 } Control;
 
+/* Who sent: the host and the port as they travel. */
+typedef struct {
+    unsigned char bytes[sizeof(struct in6_addr) + 2];
+} Key;
+
+typedef struct {
+    Key key;
+    PyObject *address;
+} Sender;
+
+typedef struct {
+    PyObject *address; /* this very object: it is held, so that no other comes to lie where it does */
+    Name name;
+} Receiver;
+
 typedef struct {
     PyObject_HEAD
     int fd;
@@ -45,6 +62,8 @@ typedef struct {
     PyObject *address_type;
     PyObject *addresses; /* sockaddr bytes -> Address */
     PyObject *names;     /* Address -> sockaddr bytes */
+    Sender senders[RECENT];
+    Receiver receivers[RECENT];
     char *buffer;
     Name from[BATCH];
     Control control[BATCH];
@@ -94,6 +113,10 @@ batch_traverse(Batch *self, visitproc visit, void *arg)
     Py_VISIT(self->address_type);
     Py_VISIT(self->addresses);
     Py_VISIT(self->names);
+    for (int i = 0; i < RECENT; i++) {
+        Py_VISIT(self->senders[i].address);
+        Py_VISIT(self->receivers[i].address);
+    }
     return 0;
 }
 
@@ -103,6 +126,10 @@ batch_clear(Batch *self)
     Py_CLEAR(self->address_type);
     Py_CLEAR(self->addresses);
     Py_CLEAR(self->names);
+    for (int i = 0; i < RECENT; i++) {
+        Py_CLEAR(self->senders[i].address);
+        Py_CLEAR(self->receivers[i].address);
+    }
     return 0;
 }
 
@@ -132,26 +159,11 @@ remember(PyObject *dict, PyObject *key, PyObject *value)
     return PyDict_SetItem(dict, key, value);
 }
 
-/* A new reference to the Address of a sockaddr, or NULL with an exception. */
+/* The Address of a key of this size that was not among the recent ones; a new reference, or NULL with an exception. */
 static PyObject *
-address_of(Batch *self, const Name *name)
+look_up(Batch *self, const Key *key, Py_ssize_t size)
 {
-    char text[INET6_ADDRSTRLEN];
-    unsigned char key[sizeof(struct in6_addr) + 2];
-    Py_ssize_t size;
-    uint16_t port;
-    if (self->family == AF_INET) {
-        size = sizeof(struct in_addr);
-        memcpy(key, &name->v4.sin_addr, size);
-        port = name->v4.sin_port;
-    }
-    else {
-        size = sizeof(struct in6_addr);
-        memcpy(key, &name->v6.sin6_addr, size);
-        port = name->v6.sin6_port;
-    }
-    memcpy(key + size, &port, 2);
-    PyObject *packed = PyBytes_FromStringAndSize((char *)key, size + 2);
+    PyObject *packed = PyBytes_FromStringAndSize((const char *)key->bytes, size);
     if (packed == NULL)
         return NULL;
     PyObject *address = PyDict_GetItemWithError(self->addresses, packed);
@@ -159,7 +171,10 @@ address_of(Batch *self, const Name *name)
         Py_INCREF(address);
     }
     else if (!PyErr_Occurred()) {
-        if (inet_ntop(self->family, key, text, sizeof text) == NULL)
+        char text[INET6_ADDRSTRLEN];
+        uint16_t port;
+        memcpy(&port, key->bytes + size - 2, 2);
+        if (inet_ntop(self->family, key->bytes, text, sizeof text) == NULL)
             PyErr_SetFromErrno(PyExc_OSError);
         else
             address = PyObject_CallFunction(self->address_type, "si", text, (int)ntohs(port));
@@ -168,6 +183,35 @@ address_of(Batch *self, const Name *name)
     }
     Py_DECREF(packed);
     return address;
+}
+
+/* A new reference to the Address of a sockaddr, or NULL with an exception. */
+static PyObject *
+address_of(Batch *self, const Name *name)
+{
+    Key key = {{0}};
+    Py_ssize_t host;
+    uint16_t port;
+    if (self->family == AF_INET) {
+        host = sizeof(struct in_addr);
+        memcpy(key.bytes, &name->v4.sin_addr, sizeof(struct in_addr));
+        port = name->v4.sin_port;
+    }
+    else {
+        host = sizeof(struct in6_addr);
+        memcpy(key.bytes, &name->v6.sin6_addr, sizeof(struct in6_addr));
+        port = name->v6.sin6_port;
+    }
+    memcpy(key.bytes + host, &port, 2);
+    Sender *recent = &self->senders[(key.bytes[host - 1] ^ port ^ port >> 8) & (RECENT - 1)];
+    if (recent->address == NULL || memcmp(&recent->key, &key, sizeof key) != 0) {
+        PyObject *address = look_up(self, &key, host + 2);
+        if (address == NULL)
+            return NULL;
+        recent->key = key;
+        Py_XSETREF(recent->address, address);
+    }
+    return Py_NewRef(recent->address);
 }
 
 /* The kernel tells its count of drops since the socket was made, in 32 bits, beside a datagram. */
@@ -245,9 +289,9 @@ failed:
     return NULL;
 }
 
-/* Fill `name`; 0: this socket cannot send there; -1: an exception is set. */
+/* Fill `name` for an address that was not among the recent ones; as name_of. */
 static int
-name_of(Batch *self, PyObject *address, Name *name)
+make_name(Batch *self, PyObject *address, Name *name)
 {
     PyObject *packed = PyDict_GetItemWithError(self->names, address);
     if (packed != NULL) {
@@ -296,17 +340,38 @@ name_of(Batch *self, PyObject *address, Name *name)
     return failed < 0 ? -1 : 1;
 }
 
+/* The sockaddr of an address; 0: this socket cannot send there; -1: an exception is set. */
+static int
+name_of(Batch *self, PyObject *address, Name *name)
+{
+    Receiver *recent = &self->receivers[((uintptr_t)address >> 5) & (RECENT - 1)];
+    if (recent->address == address) {
+        *name = recent->name;
+        return 1;
+    }
+    int known = make_name(self, address, name);
+    if (known == 1 && Py_TYPE(address) == (PyTypeObject *)self->address_type) {
+        recent->name = *name;
+        Py_XSETREF(recent->address, Py_NewRef(address));
+    }
+    return known;
+}
+
 PyDoc_STRVAR(send_doc,
              "send(messages, start) -> (taken, errno)\n\n"
              "Send messages[start:], a list of (bytes, Address). `taken` is how many the kernel took; when that is not\n"
              "all, `errno` says why it did not take the next one.");
 
 static PyObject *
-batch_send(Batch *self, PyObject *args)
+batch_send(Batch *self, PyObject *const *args, Py_ssize_t given)
 {
-    PyObject *messages;
-    Py_ssize_t start;
-    if (!PyArg_ParseTuple(args, "O!n:send", &PyList_Type, &messages, &start))
+    if (given != 2 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "send() takes a list and where to start in it");
+        return NULL;
+    }
+    PyObject *messages = args[0];
+    Py_ssize_t start = PyLong_AsSsize_t(args[1]);
+    if (start == -1 && PyErr_Occurred())
         return NULL;
     if (!is_made(self))
         return NULL;
@@ -360,7 +425,16 @@ batch_send(Batch *self, PyObject *args)
         }
         taken += done;
     }
-    return Py_BuildValue("ni", taken, error);
+    PyObject *pair = PyTuple_New(2), *number = PyLong_FromSsize_t(taken), *reason = PyLong_FromLong(error);
+    if (pair == NULL || number == NULL || reason == NULL) {
+        Py_XDECREF(pair);
+        Py_XDECREF(number);
+        Py_XDECREF(reason);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(pair, 0, number);
+    PyTuple_SET_ITEM(pair, 1, reason);
+    return pair;
 }
 
 static PyObject *
@@ -372,7 +446,7 @@ batch_drops(Batch *self, void *closure)
 
 static PyMethodDef batch_methods[] = {
     {"receive", (PyCFunction)batch_receive, METH_O, receive_doc},
-    {"send", (PyCFunction)batch_send, METH_VARARGS, send_doc},
+    {"send", (PyCFunction)batch_send, METH_FASTCALL, send_doc},
     {NULL, NULL, 0, NULL},
 };
 
