@@ -44,11 +44,20 @@ def plain_usual_call_id(data: bytes, /) -> bytes | None:
     return value if len(words) == 1 and len(words[0]) == len(value) else None
 
 
+def plain_steering_hash(call_id: bytes, /) -> int:
+    """A polynomial of the first bytes, then mixed, so that its remainders are even for any number of workers."""
+    value = 0
+    for byte in call_id[:HASHED_BYTES]:
+        value = (value * FACTOR + byte) & _U32
+    value = (value ^ value >> FIRST_SHIFT) * MIX_FACTOR & _U32
+    return value ^ value >> SECOND_SHIFT
+
+
 try:
-    from edge_proxy.pipeline._steering import usual_call_id
+    from edge_proxy.pipeline._steering import steering_hash, usual_call_id
 except ImportError:
     HAS_STEERING = False
-    usual_call_id = plain_usual_call_id
+    steering_hash, usual_call_id = plain_steering_hash, plain_usual_call_id
 else:
     HAS_STEERING = True
 
@@ -63,15 +72,6 @@ def call_id_in(data: bytes) -> bytes | None:
         return None
     head_end = data.find(b"\r\n\r\n")
     return match[1] if head_end < 0 or match.start() < head_end else None
-
-
-def steering_hash(call_id: bytes) -> int:
-    """A polynomial of the first bytes, then mixed, so that its remainders are even for any number of workers."""
-    value = 0
-    for byte in call_id[:HASHED_BYTES]:
-        value = (value * FACTOR + byte) & _U32
-    value = (value ^ value >> FIRST_SHIFT) * MIX_FACTOR & _U32
-    return value ^ value >> SECOND_SHIFT
 
 
 def owner_of(call_id: bytes, workers: int) -> int:

@@ -7,10 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_proxy.addr import Side
-from edge_proxy.pipeline.steering import HAS_STEERING, Steering, call_id_in, owner_of, plain_usual_call_id
+from edge_proxy.pipeline.steering import (
+    HAS_STEERING,
+    Steering,
+    call_id_in,
+    owner_of,
+    plain_steering_hash,
+    plain_usual_call_id,
+)
 
 if HAS_STEERING:
-    from edge_proxy.pipeline._steering import usual_call_id
+    from edge_proxy.pipeline._steering import steering_hash, usual_call_id
 
 START = b"INVITE sip:a@b SIP/2.0\r\n"
 
@@ -50,6 +57,15 @@ def test_both_ways_to_look_find_the_same(pieces: list[bytes]) -> None:
     assert usual_call_id(data) == plain_usual_call_id(data)
     with pytest.raises(TypeError):
         usual_call_id(bytearray(data))  # type: ignore[arg-type]  # nothing but bytes arrives
+
+
+@pytest.mark.needs(HAS_STEERING, "_steering is not built here (no compiler): make engine")
+@given(st.binary(max_size=40))
+def test_both_hash_alike(call_id: bytes) -> None:
+    """And as the kernel does (test_reuseport.py), whose filter is made of the same numbers."""
+    assert steering_hash(call_id) == plain_steering_hash(call_id)
+    with pytest.raises(TypeError):
+        steering_hash(call_id.hex())  # type: ignore[arg-type]  # nothing but bytes is asked for
 
 
 def test_owner_is_the_same_for_every_spelling_and_side() -> None:
