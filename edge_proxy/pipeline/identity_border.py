@@ -19,7 +19,7 @@ from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_policy import AssertedIdentity
 from edge_proxy.policy.parties import Customer, Origin
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.identity import asks_for_concealment, concealed, private, with_identity, without_verstat
+from edge_proxy.routing.identity import asks_for_concealment, concealed, private, says_verstat, with_identity
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
@@ -52,24 +52,24 @@ def attempt_identity(message: Message, facts: CallFacts, egress: Listener, book:
 
 def verified_from(message: Message, origin: Origin, claim: Claim) -> bytes:
     """The From line of a request that begins something, if it says `verstat` and is not to; b"" of any other."""
-    line = message.headers[message.first[grammar.FROM]].raw
+    line = message.headers[message.first[grammar.FROM]]
     uri = claim.uri
-    if uri is not None and not uri.params and not uri.user_params and line.startswith(_FROM_BEGINS):
+    if uri is not None and not uri.params and not uri.user_params and line.raw.startswith(_FROM_BEGINS):
         return b""
-    return b"" if _is_trusted(origin) or without_verstat(line) == line else line
+    return b"" if _is_trusted(origin) or not says_verstat(line) else line.raw
 
 
 def verified_from_in_dialog(
     message: Message, whose: tuple[Address, Listener, str | None], peers: Peers, book: Rulebook
 ) -> bytes:
     """The same inside a dialog; `whose` as in `dialog_identity`."""
-    line = message.headers[message.first[grammar.FROM]].raw
+    line = message.headers[message.first[grammar.FROM]]
     account = whose[2]
-    if account is None or without_verstat(line) == line:
+    if account is None or not says_verstat(line):
         return b""
     origin, customer = _sender_in_dialog(whose, peers, book)
     is_trusted = _is_trusted(origin) if customer is None else customer.identity.is_trusted
-    return b"" if is_trusted else line
+    return b"" if is_trusted else line.raw
 
 
 def dialog_identity(

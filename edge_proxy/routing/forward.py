@@ -99,18 +99,21 @@ class Routed:
 class OwnUris:
     """Recognises our own addresses in URIs, by listener (host and port, any transport)."""
 
-    __slots__ = ("_addresses", "_latest", "_recorded", "_sent_by")
+    __slots__ = ("_addresses", "_latest", "_ports", "_recorded", "_sent_by")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._addresses = {(listener.advertised.host, listener.advertised.port) for listener in listeners}
+        self._ports: dict[str, list[int]] = {}
+        for host, port in self._addresses:
+            self._ports.setdefault(host, []).append(port)
         self._recorded = [*dict.fromkeys(_begins(listener).uri + _TOKEN_BEGINS for listener in listeners)]
         self._latest = b""
         """The token that was found last: mostly a request brings the same one in two Routes."""
         self._sent_by = {str(listener.advertised).lower().encode() for listener in listeners}
 
     def has(self, uri: Uri) -> bool:
-        default_port = 5061 if uri.scheme == "sips" else 5060
-        return (uri.host, uri.port or default_port) in self._addresses
+        ports = self._ports.get(uri.host)
+        return ports is not None and (uri.port or (5061 if uri.scheme == "sips" else 5060)) in ports
 
     def has_sent(self, via: Via) -> bool:
         """Whether a response's top Via is ours (§18.1.2); any other response is not for us to pass on."""
@@ -249,6 +252,10 @@ def _begins(listener: Listener) -> _Begins:
     for begins in _begins_kept:
         if begins.listener is listener:
             return begins
+    for begins in _begins_kept:
+        if begins.listener == listener:
+            begins.listener = listener
+            return begins
     if len(_begins_kept) >= _MOST_KEPT:
         _begins_kept.clear()
     begins = _Begins(listener)
@@ -301,7 +308,7 @@ def forwarded_request(
     if left < -1:
         raws.append(_DEFAULT_MAX_FORWARDS)
     start_line = b"%b %b SIP/2.0" % (message.method, request_uri or routed.request_uri)
-    return join(start_line, [via, *added] if added else [via], raws, message.body)
+    return join(start_line, (via, *added) if added else (via,), raws, message.body)
 
 
 def turn_into_500(response: Message) -> None:

@@ -119,6 +119,14 @@ def without_verstat(line: bytes) -> bytes:
     return _QUOTED_OR_PARAM.sub(_unless_verstat, line)
 
 
+def says_verstat(line: HeaderLine) -> bool:
+    """Whether there is anything in a From line for `without_verstat` to take out; once known, it stays with the line,
+    which all requests of a dialog bring."""
+    if line.number < 0:
+        line.number = 1 if without_verstat(line.raw) != line.raw else 0
+    return line.number == 1
+
+
 def unverified_from(message: Message) -> Message:
     """The request with a From that says nothing of verification (see `without_verstat`). A dialog knows its ends by
     their tags (RFC 3261 §12), so that From may differ on both sides of us as long as each sees the one it knows."""

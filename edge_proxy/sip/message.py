@@ -75,8 +75,8 @@ class HeaderLine:
         self.word: bytes | None = None
         """The one word in it that a proxy lives by: From's or To's tag, the Call-ID, CSeq's method."""
         self.number = -1
-        """The number in it: that of CSeq, Max-Forwards or Content-Length; 1 where Supported or Require names `timer`, 0
-        where it does not. -1: not read."""
+        """The number in it: that of CSeq, Max-Forwards or Content-Length; 1 where Supported or Require names `timer` or
+        From says `verstat`, 0 where it does not. -1: not read."""
 
     @property
     def value(self) -> bytes:
