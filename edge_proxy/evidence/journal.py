@@ -27,7 +27,7 @@ from typing import Final
 
 from edge_proxy.errors import EvidenceError
 from edge_proxy.evidence.ring import IDENTITY_BYTES, EvidenceRing, RingDamaged
-from edge_proxy.evidence.segments import SegmentWriter, free_name, sync_directory
+from edge_proxy.evidence.segments import HAS_CHAIN, SegmentWriter, free_name, sync_directory
 
 DEFAULT_RING_DIR = Path("/dev/shm")  # noqa: S108 - the ring checks owner, type and links of what it opens
 DEFAULT_RING_BYTES = 16 * 1024 * 1024
@@ -37,9 +37,12 @@ IDENTITY_FILE = "journal.id"
 _BRACE: Final = 0x7B
 _QUOTE: Final = 0x22
 _NEWLINE: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
-_POLL_S: Final = 0.05  # at 1,000 records a second one visit moves 50 of them in a few writes
+_POLL_S: Final = 0.05
+_LONGEST_POLL_S: Final = 0.2
+_ROOMY_BYTES: Final = 4 * 1024 * 1024  # what a ring has to have for the drainer to come as seldom as that
 _CHUNK_BYTES: Final = 16 * 1024  # about 25 records: the interpreter is held for less than 0.1 ms
 _CATCH_UP_CHUNK_BYTES: Final = 64 * 1024  # once the backlog passes a quarter of the ring, throughput comes first
+_UNLOCKED_CHUNK_BYTES: Final = 256 * 1024  # where the interpreter is not held meanwhile
 _FIRST_RETRY_S: Final = 0.05
 _LAST_RETRY_S: Final = 2.0
 
@@ -283,9 +286,15 @@ class Journal:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(self._retry_s or _POLL_S)
+            self._wake.wait(self._retry_s or self._until_next_visit_s())
             self._wake.clear()
             self._drain_counting_errors(must_sync=False)
+
+    def _until_next_visit_s(self) -> float:
+        """Whoever comes when a sync is due writes all in one piece. A small ring must not fill meanwhile."""
+        if self._ring_bytes < _ROOMY_BYTES:
+            return _POLL_S
+        return min(_LONGEST_POLL_S, max(self._next_sync - monotonic(), _POLL_S))
 
     def _drain_counting_errors(self, *, must_sync: bool) -> None:
         with self._drain_lock:
@@ -312,13 +321,18 @@ class Journal:
                         continue
                     self._sync()
                     writer.start_segment(frame.seq)
-                is_behind = 4 * (ring.head - self._written) > ring.data_bytes
-                self._written = writer.take(ring, self._written, _CATCH_UP_CHUNK_BYTES if is_behind else _CHUNK_BYTES)
+                self._written = writer.take(ring, self._written, self._chunk_bytes())
             except RingDamaged as error:
                 self._abandon(error)
                 return
             if monotonic() >= self._next_sync or 4 * (self._written - ring.tail) > ring.data_bytes:
                 self._sync()
+
+    def _chunk_bytes(self) -> int:
+        if HAS_CHAIN:
+            return _UNLOCKED_CHUNK_BYTES
+        is_behind = 4 * (self._ring.head - self._written) > self._ring.data_bytes
+        return _CATCH_UP_CHUNK_BYTES if is_behind else _CHUNK_BYTES
 
     def _sync(self) -> None:
         """Wait for the disk, then give the ring's place back. Raises OSError with the place still taken."""
@@ -337,8 +351,9 @@ class Journal:
             stats.records_missing += writer.durable_missing - missing
             stats.records_written += writer.seq - last_seq - (writer.durable_missing - missing)
         ring.release(self._written, writer.seq)
-        with self._condition:
-            self._condition.notify_all()
+        if self._flush_target:  # otherwise nobody has ever waited
+            with self._condition:
+                self._condition.notify_all()
 
     def _abandon(self, error: RingDamaged) -> None:
         """Keep a copy of a ring that was written into from elsewhere, and go on after it. Raises OSError."""
