@@ -17,6 +17,8 @@ from edge_proxy.telemetry.page import CONTENT_TYPE, page_of
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+_LOOK_S: Final = 0.5
+"""How often a server that nobody asks looks whether it is to stop."""
 _SLOW_CLIENT_S: Final = 5.0
 _MAX_CLIENTS: Final = 8
 _GZIP_LEVEL: Final = 1
@@ -105,7 +107,9 @@ class TelemetryServer:
             listen = Address(*self._listen.getsockname()[:2])
             self._server = _take_over(self._listen)
             self._server.set_app(self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="telemetry", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_LOOK_S,), name="telemetry", daemon=True
+        )
         self._thread.start()
         return Address(listen.host, self._server.server_port)
 
