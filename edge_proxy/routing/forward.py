@@ -147,13 +147,15 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
         raise RemoteProtocolError("Request-URI has headers", rfc="3261 §19.1.1")
     if message.first[grammar.ROUTE] < 0:
         return Routed(request_uri, None, uri, uri, None, mark)
+    named = uri.param(TOKEN_PARAM)
+    if named is None and (common := _common_token(message, own)):
+        return Routed(request_uri, _NO_ROUTES, uri, uri, common, mark)
     routes = message.list_values(grammar.ROUTE, MOST_ROUTES)
     count = len(routes)
     if count > MOST_ROUTES:
         raise RemoteProtocolError(f"more than {MOST_ROUTES} Routes", sip_status=513, rfc="3261 §21.5.11")
     token: bytes | None = None
     veil: bytes | None = None
-    named = uri.param(TOKEN_PARAM)
     if named is not None and own.has(uri):
         # A strict router put our Record-Route URI into the Request-URI and the real one last (§16.4).
         token, veil = named, uri.param(VEIL_PARAM)
@@ -183,6 +185,23 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     if position == 0 and len(routes) == count and routed.request_uri == request_uri:
         routed.routes = None
     return routed
+
+
+def _common_token(message: Message, own: OwnUris) -> bytes:
+    """The token that all Routes have, if each is spelt as our Record-Route is and in a line of its own, as nearly all
+    requests inside a dialog bring them; b"" otherwise."""
+    token = b""
+    count = 0
+    headers = message.headers
+    for index in range(message.first[grammar.ROUTE], len(headers)):
+        line = headers[index]
+        if line.kind == grammar.ROUTE:
+            count += 1
+            named = own.token_in(line.value)
+            if not named or (token and named != token) or count > MOST_ROUTES:
+                return b""
+            token = named
+    return token
 
 
 def _read_uri(uri: bytes, where: str) -> Uri:

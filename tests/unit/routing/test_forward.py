@@ -50,6 +50,7 @@ def routed(uri: str, *routes: str, has_target: bool = False) -> tuple[str, tuple
 
 OURS = "<sip:192.0.2.1;lr;ep=T>"
 OURS_TOO = "<sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>"
+AS_RECORDED = "<sip:192.0.2.1:5060;lr;ep=T>"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,15 @@ OURS_TOO = "<sip:[2001:db8::2]:5070;transport=tcp;lr;ep=T>"
         ("sip:b@far", ("<sip:192.0.2.1:5061;lr>",), ("sip:b@far", None, "192.0.2.1", None)),
         # through us twice: the second passage has a token of its own
         ("sip:b@far", (OURS, OURS.replace("=T", "=U")), ("sip:b@far", (OURS.replace("=T", "=U"),), "192.0.2.1", b"T")),
+        # spelt as our Record-Route is
+        ("sip:b@far", (AS_RECORDED, OURS_TOO), ("sip:b@far", (), "far", b"T")),
+        ("sip:b@far", (f"{AS_RECORDED}, {OURS_TOO}",), ("sip:b@far", (), "far", b"T")),
+        ("sip:b@far", (AS_RECORDED, "<sip:p;lr>", OURS_TOO), ("sip:b@far", ("<sip:p;lr>", OURS_TOO), "p", b"T")),
+        (
+            "sip:b@far",
+            (OURS_TOO, OURS_TOO.replace("=T", "=U")),
+            ("sip:b@far", (OURS_TOO[:-2] + "U>",), "2001:db8::2", b"T"),
+        ),
         # strict routers, before and after us
         ("sip:192.0.2.1;lr;ep=T", ("<sip:b@far>",), ("sip:b@far", (), "far", b"T")),
         ("sip:192.0.2.1;lr;ep=T", (OURS_TOO, "<sip:b@far>"), ("sip:b@far", (), "far", b"T")),
@@ -108,6 +118,9 @@ def test_more_routes_than_there_can_be_hops_are_refused_unread() -> None:
     with pytest.raises(RemoteProtocolError, match="more than 70 Routes") as refused:
         routed("sip:b@far", *[OURS] * 71)
     assert refused.value.sip_status == 513
+    assert routed("sip:b@far", *[AS_RECORDED] * 70)
+    with pytest.raises(RemoteProtocolError, match="more than 70 Routes"):
+        routed("sip:b@far", *[AS_RECORDED] * 71)
 
 
 @pytest.mark.parametrize(
