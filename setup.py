@@ -133,6 +133,7 @@ setup(
             f"edge_proxy.{name}",
             [f"edge_proxy/{name.replace('.', '/')}.c"],
             extra_compile_args=["-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wno-cast-function-type"],
+            depends=["edge_proxy/sip/_memo.h"],
             optional=True,
         )
         for name in (

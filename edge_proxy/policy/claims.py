@@ -192,7 +192,7 @@ def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
         return [first], False
     pieces: list[bytes] = []
     for value in message.values(kind):
-        pieces.extend(split_list(value))
+        pieces.extend(split_list(value, MAX_CLAIMS))
         if len(pieces) > MAX_CLAIMS:
             return pieces[:MAX_CLAIMS], True
     return pieces, False

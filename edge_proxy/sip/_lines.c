@@ -5,17 +5,14 @@
    before a colon stands for is said by who reads it (parser.py), and every line that is not held goes there. Whether
    one is held changes what reading costs, and nothing else.
 
-   Sets of four places, found by a seeded hash, the oldest of a set gives way: it never grows and never moves anything.
-   Whoever finds lines that meet in one set has them read each time, as if they were new. line_memo.py holds the same in
-   Python, for where this module is not built. */
+   line_memo.py holds the same in Python, for where this module is not built. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+#include "_memo.h"
 
-#define WAYS 4
 #define NAMES 512
 #define LONGEST_NAME 64
 #define MOST_HELD (1 << 20)
@@ -23,148 +20,19 @@
 #define MOST_LINES 512
 #define MOST_BYTES (1 << 24)
 #define MOST_KINDS 64
+#define SMALL 64
 #define START (-1) /* the kind of a start line */
-
-typedef struct {
-    uint64_t hash;
-    PyObject *text; /* NULL: the place is free */
-    PyObject *kept; /* NULL for a name */
-    int32_t kind;
-    uint32_t used; /* by the memo's clock, which may go round */
-} Place;
-
-typedef struct {
-    Place *places; /* NULL until something is kept */
-    size_t sets;   /* a power of two */
-    Py_ssize_t held;
-    uint32_t clock;
-} Memo;
 
 typedef struct {
     PyObject_HEAD
     Memo lines;
     Memo names;
     uint64_t seed;
-    PyObject *minus_one;
+    PyObject *small[SMALL + 1]; /* -1 and the numbers below SMALL */
     Py_ssize_t longest;
     int kinds; /* 0: not made yet */
     int first_repeatable;
 } LineTable;
-
-static inline uint64_t
-load(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-static inline uint64_t
-mixed(uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return hash ^ (hash >> 32);
-}
-
-/* Eight bytes at a time; the last eight may overlap those before. */
-static inline uint64_t
-hash_of(uint64_t seed, const char *text, Py_ssize_t size)
-{
-    uint64_t hash = seed + (uint64_t)size;
-    if (size >= 8) {
-        const char *last = text + size - 8;
-        for (; text < last; text += 8)
-            hash = mixed(hash, load(text));
-        return mixed(hash, load(last));
-    }
-    uint64_t word = 0;
-    for (Py_ssize_t i = 0; i < size; i++)
-        word = word << 8 | (unsigned char)text[i];
-    return mixed(hash, word);
-}
-
-static inline Place *
-set_of(const Memo *memo, uint64_t hash)
-{
-    return memo->places + ((size_t)(hash >> 20) & (memo->sets - 1)) * WAYS;
-}
-
-static inline int
-is_at(const Place *place, uint64_t hash, const char *text, Py_ssize_t size)
-{
-    return place->hash == hash && place->text != NULL && PyBytes_GET_SIZE(place->text) == size
-           && memcmp(PyBytes_AS_STRING(place->text), text, (size_t)size) == 0;
-}
-
-/* Where the text is held, or NULL. */
-static inline Place *
-find(Memo *memo, uint64_t hash, const char *text, Py_ssize_t size)
-{
-    if (memo->places == NULL)
-        return NULL;
-    Place *set = set_of(memo, hash);
-    for (int i = 0; i < WAYS; i++) {
-        if (is_at(&set[i], hash, text, size)) {
-            set[i].used = ++memo->clock;
-            return &set[i];
-        }
-    }
-    return NULL;
-}
-
-/* Keep something for a text, in place of what was kept for it or of the oldest of its set. 0, or -1: no memory. */
-static int
-put(Memo *memo, uint64_t hash, PyObject *text, PyObject *kept, int kind)
-{
-    if (memo->places == NULL) {
-        memo->places = calloc(memo->sets * WAYS, sizeof(Place));
-        if (memo->places == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    Place *set = set_of(memo, hash);
-    Place *place = NULL;
-    for (int i = 0; i < WAYS && place == NULL; i++) {
-        if (is_at(&set[i], hash, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)))
-            place = &set[i];
-    }
-    for (int i = 0; i < WAYS && place == NULL; i++) {
-        if (set[i].text == NULL)
-            place = &set[i];
-    }
-    if (place == NULL) {
-        place = &set[0];
-        for (int i = 1; i < WAYS; i++) {
-            if (memo->clock - set[i].used > memo->clock - place->used)
-                place = &set[i];
-        }
-    }
-    PyObject *old_text = place->text, *old_kept = place->kept;
-    memo->held += old_text == NULL;
-    Py_INCREF(text);
-    Py_XINCREF(kept);
-    *place = (Place){.hash = hash, .text = text, .kept = kept, .kind = kind, .used = ++memo->clock};
-    /* Last: what goes with it may call back. */
-    Py_XDECREF(old_text);
-    Py_XDECREF(old_kept);
-    return 0;
-}
-
-static void
-forget(Memo *memo)
-{
-    Place *places = memo->places;
-    memo->places = NULL;
-    memo->held = 0;
-    if (places == NULL)
-        return;
-    for (size_t i = 0; i < memo->sets * WAYS; i++) {
-        Py_XDECREF(places[i].text);
-        Py_XDECREF(places[i].kept);
-    }
-    free(places);
-}
 
 static int
 table_init(LineTable *self, PyObject *args, PyObject *kwargs)
@@ -191,9 +59,12 @@ table_init(LineTable *self, PyObject *args, PyObject *kwargs)
     self->seed = PyLong_AsUnsignedLongLongMask(seed);
     if (PyErr_Occurred())
         return -1;
-    self->minus_one = PyLong_FromLong(-1);
-    if (self->minus_one == NULL)
-        return -1;
+    for (int i = 0; i <= SMALL; i++) {
+        if (self->small[i] == NULL)
+            self->small[i] = PyLong_FromLong(i - 1);
+        if (self->small[i] == NULL)
+            return -1;
+    }
     self->lines.sets = (size_t)most / WAYS;
     self->names.sets = NAMES / WAYS;
     self->longest = longest;
@@ -225,7 +96,8 @@ table_dealloc(LineTable *self)
 {
     PyObject_GC_UnTrack(self);
     table_clear(self);
-    Py_XDECREF(self->minus_one);
+    for (int i = 0; i <= SMALL; i++)
+        Py_XDECREF(self->small[i]);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -252,17 +124,21 @@ is_line(const char *text, Py_ssize_t size)
            && memchr(text, '\n', (size_t)size) == NULL;
 }
 
-/* A list of integers, most of them -1; or NULL. */
+/* A list of integers, nearly all of them small, or NULL. */
 static PyObject *
 list_of(LineTable *self, const int *numbers, Py_ssize_t count)
 {
     PyObject *list = PyList_New(count);
-    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-        PyObject *number = numbers[i] == -1 ? Py_NewRef(self->minus_one) : PyLong_FromLong(numbers[i]);
-        if (number == NULL)
-            Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, i, number);
+    if (list == NULL)
+        return NULL;
+    PyObject **items = PySequence_Fast_ITEMS(list);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        int number = numbers[i];
+        items[i] = number >= -1 && number < SMALL ? Py_NewRef(self->small[number + 1]) : PyLong_FromLong(number);
+        if (items[i] == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
     }
     return list;
 }
@@ -281,14 +157,36 @@ list_with(PyObject **items, Py_ssize_t count)
     return list;
 }
 
-PyDoc_STRVAR(cut_doc,
-             "cut(data, most_lines, most_bytes) -> (start, lines, first, body, unknown, raws), or None\n\n"
-             "The head of a message, cut at each CRLF, and what is behind the empty line that ends it. None: a lone CR\n"
-             "or LF, a fold, no end, no header line, a second line of a kind that may stand there once, or more header\n"
-             "lines or bytes than given. `start` is what was kept for the start line, or its bytes; `lines` what was\n"
-             "kept for each header line, None for one that is not held; `first[kind]` the index of the first line of a\n"
-             "kind, or -1. `unknown` has three numbers for each that is not held: its index, its kind and where its\n"
-             "first colon stands, each of the two -1 if unknown; `raws` has their bytes. Both are None if all are held.\n");
+/* A list of new bytes, or NULL. */
+static PyObject *
+list_of_bytes(const char *const *texts, const int *sizes, Py_ssize_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *text = PyBytes_FromStringAndSize(texts[i], sizes[i]);
+        if (text == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, text);
+    }
+    return list;
+}
+
+/* The kind of the line's name, and where its first colon stands; -1 each for what is not known or not there. */
+static int
+kind_of(LineTable *self, const char *text, Py_ssize_t size, int *colon_at)
+{
+    const char *colon = memchr(text, ':', (size_t)size);
+    *colon_at = -1;
+    if (colon == NULL || colon - text > MOST_BYTES)
+        return -1;
+    *colon_at = (int)(colon - text);
+    const Place *place = find(&self->names, hash_of(self->seed, text, colon - text), text, colon - text);
+    return place == NULL ? -1 : place->kind;
+}
+
+/* What the functions take and return is told at length in line_memo.py. */
+PyDoc_STRVAR(cut_doc, "cut(data, most_lines, most_bytes) -> (start, lines, first, body, unknown, raws), or None");
 
 static PyObject *
 table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
@@ -331,8 +229,9 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
             return NULL;
     }
 
-    PyObject *lines[MOST_LINES], *raws[MOST_LINES]; /* references of our own */
-    int unknown[3 * MOST_LINES], first[MOST_KINDS];
+    PyObject *lines[MOST_LINES]; /* references of our own */
+    const char *raws[MOST_LINES];
+    int raw_sizes[MOST_LINES], unknown[3 * MOST_LINES], first[MOST_KINDS];
     Py_ssize_t line_count = 0, raw_count = 0;
     for (int i = 0; i < self->kinds; i++)
         first[i] = -1;
@@ -353,23 +252,13 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
             lines[line_count] = place->kept;
         }
         else {
-            const char *colon;
             if (!is_line(at, size))
                 goto unusual;
-            kind = -1;
-            colon = memchr(at, ':', (size_t)size);
-            if (colon != NULL) {
-                place = find(&self->names, hash_of(self->seed, at, colon - at), at, colon - at);
-                if (place != NULL)
-                    kind = place->kind;
-            }
-            PyObject *raw = PyBytes_FromStringAndSize(at, size);
-            if (raw == NULL)
-                goto failed;
             unknown[3 * raw_count] = (int)line_count;
+            kind = kind_of(self, at, size, &unknown[3 * raw_count + 2]);
             unknown[3 * raw_count + 1] = kind;
-            unknown[3 * raw_count + 2] = colon == NULL ? -1 : (int)(colon - at);
-            raws[raw_count++] = raw;
+            raw_sizes[raw_count] = (int)size;
+            raws[raw_count++] = at;
             lines[line_count] = Py_None;
         }
         Py_INCREF(lines[line_count]);
@@ -387,7 +276,7 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
     PyObject *body = PyBytes_FromStringAndSize(line_end + 1, end - line_end - 1);
     PyObject *first_list = list_of(self, first, self->kinds);
     PyObject *unknown_list = raw_count ? list_of(self, unknown, 3 * raw_count) : Py_NewRef(Py_None);
-    PyObject *raws_list = raw_count ? list_with(raws, raw_count) : Py_NewRef(Py_None);
+    PyObject *raws_list = raw_count ? list_of_bytes(raws, raw_sizes, raw_count) : Py_NewRef(Py_None);
     PyObject *lines_list = list_with(lines, line_count);
     PyObject *head = NULL;
     if (body != NULL && first_list != NULL && unknown_list != NULL && raws_list != NULL && lines_list != NULL)
@@ -410,19 +299,80 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
     return head;
 
 unusual:
-failed:
     Py_DECREF(start);
     while (line_count > 0)
         Py_DECREF(lines[--line_count]);
-    while (raw_count > 0)
-        Py_DECREF(raws[--raw_count]);
-    if (PyErr_Occurred())
-        return NULL;
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(keep_doc, "keep(unknown, raws, lines): keep what was read of the lines that cut() had not held, by now in\n"
-                       "their places; one that is too long, or that is no line at all, is passed over.");
+PyDoc_STRVAR(split_doc, "split(data, most_lines) -> (start, lines, names, body, has_end, has_bare)");
+
+static PyObject *
+table_split(LineTable *self, PyObject *args)
+{
+    PyObject *data;
+    Py_ssize_t most_lines;
+    if (!PyArg_ParseTuple(args, "O!n:split", &PyBytes_Type, &data, &most_lines) || !is_made(self))
+        return NULL;
+    const char *at = PyBytes_AS_STRING(data), *after = at; /* where the line begins, and what was looked at ends */
+    const char *const end = at + PyBytes_GET_SIZE(data);
+    if (most_lines < 0)
+        most_lines = 0;
+    if (most_lines > end - at)
+        most_lines = end - at; /* there are not as many */
+    int *names = PyMem_New(int, 2 * (most_lines + 1));
+    PyObject *lines = PyList_New(0), *start = NULL, *list = NULL, *found = NULL;
+    if (names == NULL)
+        PyErr_NoMemory();
+    if (names == NULL || lines == NULL)
+        goto done;
+    Py_ssize_t count = 0;
+    int has_end = 0, has_bare = 0;
+    while (!has_end && after < end) {
+        const char *line_end = memchr(after, '\n', (size_t)(end - after));
+        int is_crlf = line_end != NULL && line_end > after && line_end[-1] == '\r';
+        const char *text_end = line_end == NULL ? end : line_end - is_crlf;
+        has_bare |= (line_end != NULL && !is_crlf) || memchr(after, '\r', (size_t)(text_end - after)) != NULL;
+        after = line_end == NULL ? end : line_end + 1;
+        /* Before the end a line ends in CRLF, and in none that is followed by a blank; but the start line in any. */
+        if (after < end && (!is_crlf || (start != NULL && (*after == ' ' || *after == '\t'))))
+            continue;
+        if (!is_crlf)
+            text_end = end;
+        has_end = is_crlf && end - after >= 2 && after[0] == '\r' && after[1] == '\n';
+        if (start == NULL) {
+            start = PyBytes_FromStringAndSize(at, text_end - at);
+            if (start == NULL)
+                goto done;
+        }
+        else if (count <= most_lines) {
+            PyObject *line = PyBytes_FromStringAndSize(at, text_end - at);
+            int failed = line == NULL || PyList_Append(lines, line) < 0;
+            Py_XDECREF(line);
+            if (failed)
+                goto done;
+            names[2 * count] = kind_of(self, at, text_end - at, &names[2 * count + 1]);
+            count++;
+        }
+        at = after;
+    }
+    if (start == NULL)
+        start = PyBytes_FromStringAndSize(NULL, 0);
+    if (has_end)
+        after += 2;
+    list = list_of(self, names, 2 * count);
+    if (start != NULL && list != NULL)
+        found = Py_BuildValue("OOOy#NN", start, lines, list, after, end - after, PyBool_FromLong(has_end),
+                              PyBool_FromLong(has_bare));
+done:
+    PyMem_Free(names);
+    Py_XDECREF(start);
+    Py_XDECREF(lines);
+    Py_XDECREF(list);
+    return found;
+}
+
+PyDoc_STRVAR(keep_doc, "keep(unknown, raws, lines): keep what was read of the lines that cut() had not held.");
 
 static PyObject *
 table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
@@ -513,6 +463,7 @@ table_forget(LineTable *self, PyObject *unused)
 
 static PyMethodDef table_methods[] = {
     {"cut", (PyCFunction)(void (*)(void))table_cut, METH_FASTCALL, cut_doc},
+    {"split", (PyCFunction)table_split, METH_VARARGS, split_doc},
     {"keep", (PyCFunction)(void (*)(void))table_keep, METH_FASTCALL, keep_doc},
     {"keep_start", (PyCFunction)table_keep_start, METH_VARARGS, keep_start_doc},
     {"keep_name", (PyCFunction)table_keep_name, METH_VARARGS, keep_name_doc},

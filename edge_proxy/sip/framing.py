@@ -11,8 +11,8 @@ from typing import Final
 
 from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
+from edge_proxy.sip.line_memo import split_header_lines
 from edge_proxy.sip.message import line_value
-from edge_proxy.sip.parser import split_header_lines
 
 _NAME: Final = b"\r\ncontent-length"
 _COMPACT_NAME: Final = b"\r\nl"

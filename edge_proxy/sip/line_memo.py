@@ -11,6 +11,7 @@ it is not. What a line means is read by parser.py.
 
 from __future__ import annotations
 
+import re
 from typing import Final, Protocol, final
 
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, KIND_BY_NAME, KIND_COUNT, OTHER
@@ -23,6 +24,8 @@ except ImportError:
 else:
     HAS_TABLE = True
 
+SplitHead = tuple[bytes, list[bytes], list[int], bytes, bool, bool]
+"""What `Lines.split` returns."""
 Head = tuple[bytes | StartLine, list[HeaderLine], list[int], bytes, list[int] | None, list[bytes] | None]
 """What `Lines.cut` returns."""
 
@@ -39,6 +42,7 @@ _BLANK: Final = 0x20
 _TAB: Final = 0x09
 _HEAD_END: Final = b"\r\n\r\n"
 _CRLF: Final = b"\r\n"
+_LINE_END: Final = re.compile(rb"\r\n(?![ \t])")
 
 
 class Lines(Protocol):
@@ -62,6 +66,15 @@ class Lines(Protocol):
 
         None instead of all this: a lone CR or LF, a fold, no end of the head, no header line, a second line of a kind
         that may stand there once, or more header lines or bytes of a head than given (and than 512 lines).
+        """
+
+    def split(self, data: bytes, most_lines: int, /) -> SplitHead:
+        """Any head, whatever is wrong with it: (start, lines, names, body, has_end, has_bare).
+
+        `lines` has the header lines, each with the folds that continue it, or one more than the most, which then holds
+        what is of no use. `names` has two numbers for each: the kind of its name and where its first colon stands, each
+        -1 if unknown. `has_end` says whether there is an empty line that ends the head; without it the body is empty.
+        `has_bare` says whether there is a lone CR or LF before that.
         """
 
     def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], /) -> None:
@@ -125,7 +138,7 @@ class PlainLines:
                     return None
                 name, colon, _ = text.partition(b":")
                 kind = self._names.get(name, -1) if colon else -1
-                unknown += (index, kind, len(name) if colon else -1)
+                unknown += [index, kind, len(name) if colon else -1]
                 news.append(text)
                 lines.append(_UNREAD)
             if kind > 0:
@@ -136,6 +149,18 @@ class PlainLines:
         if not news:
             return start, lines, first, body, None, None
         return start, lines, first, body, unknown, news
+
+    def split(self, data: bytes, most_lines: int, /) -> SplitHead:
+        head, end, body = data.partition(_HEAD_END)
+        start, _, block = head.partition(_CRLF)
+        lines = split_header_lines(block, max(most_lines, 0))
+        names: list[int] = []
+        for line in lines:
+            name, colon, _ = line.partition(b":")
+            names += [self._names.get(name, -1), len(name)] if colon else [-1, -1]
+        line_ends = head.count(_CRLF)
+        has_bare = head.count(b"\n") != line_ends or head.count(b"\r") != line_ends
+        return start, lines, names, body, bool(end), has_bare
 
     def _line_of_old(self, text: bytes) -> HeaderLine | None:
         line = self._old.get(text)
@@ -170,6 +195,21 @@ class PlainLines:
         self._young = {}
         self._old = {}
         self._starts = {}
+
+
+def split_header_lines(block: bytes, most: int = -1) -> list[bytes]:
+    """The header lines of a head (without its start line), each with the folds that continue it (§7.3.1).
+
+    Of more than `most` lines, where that is given, the last, which is one too many, holds all the rest.
+    """
+    lines = block.split(_CRLF, most)
+    for line in lines:
+        if line and (line[0] == _BLANK or line[0] == _TAB):
+            lines = _LINE_END.split(block, max(most, 0)) if most else [block]
+            break
+    if lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def lines_of(*, is_table: bool = HAS_TABLE) -> Lines:

@@ -111,10 +111,14 @@ class HeaderLine:
     @property
     def list_values(self) -> list[bytes]:
         """The values that stand in the line with commas between; not to be changed."""
+        return self.first_list_values(1 << 30)
+
+    def first_list_values(self, most: int) -> list[bytes]:
+        """The same of at most so many; where there are more, one more, and what it holds is of no use."""
         values = self._list_values
         if values is None:
-            values = split_list(self.value)
-            if len(values) <= _MOST_KEPT_VALUES:
+            values = split_list(self.value, most)
+            if len(values) <= most and len(values) <= _MOST_KEPT_VALUES:
                 self._list_values = values
         return values
 
@@ -210,13 +214,13 @@ class Message:
     def list_values(self, kind: int, most: int = 1 << 16) -> list[bytes]:
         """Each value of this kind, whether a line holds one or several; not to be changed.
 
-        Of more than `most` there may be any that are more: lines behind them are not read.
+        Of more than `most` there may be any that are more, of no use: what is behind them is not read.
         """
         index = self.first[kind]
         if index < 0:
             return []
         headers = self.headers
-        values = headers[index].list_values
+        values = headers[index].first_list_values(most)
         is_own = False
         for place in range(index + 1, len(headers)):
             if len(values) > most:
@@ -226,7 +230,7 @@ class Message:
                 if not is_own:
                     values = values[:]  # the line's own list stays as it is
                     is_own = True
-                values.extend(line.list_values)
+                values.extend(line.first_list_values(most))
         return values
 
     def text(self, kind: int) -> str:

@@ -11,14 +11,14 @@ from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
-from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES, KIND_BY_NAME
+from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES
 from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.message import NO_LINES, HeaderLine, Message, StartLine
 
-_REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) SIP/([0-9]+)\.([0-9]+)", re.IGNORECASE)
-_STATUS_LINE: Final = re.compile(rb"SIP/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) (?i:SIP)/([0-9]+)\.([0-9]+)")
+_STATUS_LINE: Final = re.compile(rb"(?i:SIP)/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)")
 _USUAL_METHODS: Final = frozenset(
     b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split()
 )
@@ -27,13 +27,9 @@ _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
-_COLON: Final = 0x3A
-_LINE_END: Final = re.compile(rb"\r\n(?![ \t])")
-_CRLF: Final = b"\r\n"
-_HEAD_END: Final = b"\r\n\r\n"
 _cut: Final = LINES.cut
 _keep: Final = LINES.keep
-_SIPPISH: Final = re.compile(rb"SIP/[0-9]|[^\r\n]* SIP/[0-9]", re.IGNORECASE)
+_SIPPISH: Final = re.compile(rb"(?i:SIP)/[0-9]|[^\r\n]* (?i:SIP)/[0-9]")
 
 
 class MalformedMessageError(RemoteProtocolError):
@@ -56,9 +52,13 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
     if message is not None:
         problem = _read_mandatory(message, limits)
     else:
-        head, end, body = data.partition(_HEAD_END)
-        message = Message(head.partition(_CRLF)[0], len(data), [], NO_LINES[:])
-        problem = _read_any(message, head, body, limits, has_end=bool(end))
+        start_line, lines, names, body, has_end, has_bare = LINES.split(data, limits.max_headers)
+        message = Message(start_line, len(data), [], NO_LINES[:])
+        problem = _read_any(message, lines, names, limits, has_end=has_end, has_bare=has_bare)
+        if problem is None:
+            message.body = body
+        later = _read_mandatory(message, limits)
+        problem = problem or later
     if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
         problem = _problem(message, "Content-Length is missing", "3261 §18.3")
     if problem is not None:
@@ -105,13 +105,9 @@ def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int],
         kind = unknown[at + 1]
         colon = unknown[at + 2]
         if kind < 0:
-            if colon < 0:
-                return False
-            name = raw[:colon]
-            kind = grammar.header_kind(name)
+            kind = _read_name(raw, colon)
             if kind < 0:
                 return False
-            LINES.keep_name(name, kind)
             unknown[at + 1] = kind
             if kind:
                 known = first[kind]
@@ -125,12 +121,23 @@ def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int],
     return True
 
 
-def _read_any(
-    message: Message, head: bytes, body: bytes, limits: Limits, *, has_end: bool
-) -> MalformedMessageError | None:
-    """Read a message that has folds, an unusual start line, or something wrong with it: then the first thing found.
+def _read_name(line: bytes, colon: int) -> int:
+    """The kind of a line whose name did not come before; -1: it has none."""
+    if colon < 0:
+        return -1
+    name = line[:colon]
+    kind = grammar.header_kind(name)
+    if kind >= 0:
+        LINES.keep_name(name, kind)
+    return kind
 
-    Raises it when the message does not look like SIP.
+
+def _read_any(
+    message: Message, lines: list[bytes], names: list[int], limits: Limits, *, has_end: bool, has_bare: bool
+) -> MalformedMessageError | None:
+    """Read, up to the mandatory headers, a message that has folds, an unusual start line, or something wrong with it.
+
+    Returns the first thing found, or raises it when the message does not look like SIP.
     """
     start_line = message.start_line
     problem = _read_start_line(message)
@@ -140,25 +147,16 @@ def _read_any(
         text = f"start line is longer than {limits.max_header_bytes} bytes"
         problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
     # In any case the headers are read, and the mandatory ones too: the answer goes where Via says.
-    header_problem = _read_headers(message, head[len(start_line) + 2 :], limits)
+    header_problem = _read_headers(message, lines, names, limits)
     problem = problem or header_problem
     if problem is None and message.size > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
     if problem is None and not has_end:
         problem = _problem(message, "header block has no end", "3261 §7", offset=message.size)
-    if problem is None and _has_bare_line_end(head):
+    if problem is None and has_bare:
         # An element that takes a lone CR or LF for a line end would see other headers than we checked.
         problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
-    if problem is None:
-        message.body = body
-        return _read_mandatory(message, limits)
-    _read_mandatory(message, limits)
     return problem
-
-
-def _has_bare_line_end(head: bytes) -> bool:
-    line_ends = head.count(_CRLF)
-    return head.count(b"\n") != line_ends or head.count(b"\r") != line_ends
 
 
 def _problem(
@@ -210,9 +208,10 @@ def _read_start_line(message: Message) -> MalformedMessageError | None:
     return _problem(message, "request line is malformed", "3261 §7.1", offset=0)
 
 
-def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMessageError | None:
+def _read_headers(
+    message: Message, lines: list[bytes], names: list[int], limits: Limits
+) -> MalformedMessageError | None:
     """Sort the header lines by kind. Lines that no proxy needs are only checked for having a name."""
-    lines = split_header_lines(block, limits.max_headers)
     problem: MalformedMessageError | None = None
     if len(lines) > limits.max_headers:
         problem = _problem(message, f"more than {limits.max_headers} headers", "3261 §21.5.11", 513)
@@ -220,12 +219,11 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     headers: list[HeaderLine] = []
     first = message.first = NO_LINES[:]
     longest = limits.max_header_bytes
-    known = KIND_BY_NAME.get
     for index, line in enumerate(lines):
-        colon = line.find(b":")
-        kind = known(line[:colon]) if colon >= 0 else None
-        if kind is None:
-            kind = grammar.header_kind(line[:colon]) if colon >= 0 else -1
+        kind = names[2 * index]
+        colon = names[2 * index + 1]
+        if kind < 0:
+            kind = _read_name(line, colon)
             if kind < 0:
                 kind = grammar.OTHER
                 if problem is None:
@@ -259,18 +257,6 @@ def _read_headers(message: Message, block: bytes, limits: Limits) -> MalformedMe
     return problem
 
 
-def split_header_lines(block: bytes, most: int = -1) -> list[bytes]:
-    """The header lines of a head (without its start line), each with the folds that continue it (§7.3.1).
-
-    Of more than `most` lines, where that is given, the last, which is one too many, holds all the rest.
-    """
-    has_folds = block.find(b"\r\n ") >= 0 or block.find(b"\r\n\t") >= 0
-    lines = _LINE_END.split(block, max(most, 0)) if has_folds else block.split(b"\r\n", most)
-    if lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def _offset(message: Message, lines: list[bytes], index: int) -> int:
     return len(message.start_line) + 2 + sum(len(line) + 2 for line in lines[:index])
 
@@ -280,10 +266,13 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
 
     What was read of a line stays with it: one that came before is not read again.
     """
+    headers = message.headers
+    first = message.first
     try:
-        line = message.line(grammar.VIA)
-        if line is None:
+        index = first[grammar.VIA]
+        if index < 0:
             raise RemoteProtocolError("Via is missing", rfc="3261 §8.1.1.7")
+        line = headers[index]
         if line.via is None:
             try:
                 line.via = parse_via(line.first_value)
@@ -291,15 +280,17 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
                 message.via = readable_via(line.first_value)
                 raise
         message.via = line.via
-        line = message.line(grammar.CALL_ID)
-        if line is None:
+        index = first[grammar.CALL_ID]
+        if index < 0:
             raise RemoteProtocolError("Call-ID is missing or empty", rfc="3261 §20.8")
+        line = headers[index]
         if line.word is None:
             line.word = _read_call_id(line.value)
         message.call_id = line.word
-        line = message.line(grammar.CSEQ)
-        if line is None:
+        index = first[grammar.CSEQ]
+        if index < 0:
             raise RemoteProtocolError("CSeq is missing", rfc="3261 §20.16")
+        line = headers[index]
         method = line.word
         if method is None:
             line.number, method = _read_cseq(line.value)
@@ -309,27 +300,31 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
             message.method = method
         elif method != message.method:
             raise RemoteProtocolError("CSeq names another method than the request line", rfc="3261 §8.1.1.5")
-        line = message.line(grammar.FROM)
-        if line is None:
+        index = first[grammar.FROM]
+        if index < 0:
             raise RemoteProtocolError("From is missing", rfc="3261 §20.20")
+        line = headers[index]
         if line.word is None:
             line.word = parse_tag(line.value, "From")
         message.from_tag = line.word
-        line = message.line(grammar.TO)
-        if line is None:
+        index = first[grammar.TO]
+        if index < 0:
             raise RemoteProtocolError("To is missing", rfc="3261 §20.39")
+        line = headers[index]
         if line.word is None:
             line.word = parse_tag(line.value, "To")
         message.to_tag = line.word
-        line = message.line(grammar.MAX_FORWARDS)
-        if line is not None:
+        index = first[grammar.MAX_FORWARDS]
+        if index >= 0:
+            line = headers[index]
             if line.number < 0:
                 line.number = _read_max_forwards(line.value)
             message.max_forwards = line.number
-        if len(message.headers) > limits.max_vias and message.count(grammar.VIA) > limits.max_vias:
+        if len(headers) > limits.max_vias and message.count(grammar.VIA) > limits.max_vias:
             raise RemoteProtocolError(f"more than {limits.max_vias} Vias", sip_status=513, rfc="3261 §16.3")
-        line = message.line(grammar.CONTENT_LENGTH)
-        if line is not None:
+        index = first[grammar.CONTENT_LENGTH]
+        if index >= 0:
+            line = headers[index]
             if line.number < 0:
                 line.number = _read_content_length(line.value)
             _cut_body(message, line.number)

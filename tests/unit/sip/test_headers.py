@@ -460,5 +460,16 @@ def test_few_senders_are_remembered() -> None:
         parse_via(b"SIP/2.0/UDP %s%d;branch=x" % (b"h" * 200, number))
     assert 0 < len(headers._senders) <= 64
     assert sum(map(len, headers._senders)) < 6000
+    assert max(sent.length for sent in headers._latest if sent is not None) < 100
     headers.forget_senders()
     assert not headers._senders
+    assert headers._latest == [None] * 16
+
+
+def test_senders_that_share_a_place_are_told_apart() -> None:
+    """All of what a Via begins with is compared, and the semicolon behind it."""
+    for _ in range(2):
+        for host in (b"192.0.2.11:5060", b"192.0.2.11:5061", b"192.0.2.11:506", b"192.0.2.11", b"192.0.2.110"):
+            via = parse_via(b"SIP/2.0/UDP %s;branch=z9hG4bK1;rport" % host)
+            assert (via.sent_by, via.branch, via.rport) == (host, b"z9hG4bK1", b"")
+            assert parse_via(b"SIP/2.0/UDP %s" % host).sent_by == host

@@ -108,10 +108,26 @@ def shown(head: Head | None) -> object:
 )
 def test_both_cut_alike(parts: list[bytes], most_lines: int, most_bytes: int) -> None:
     """Whatever the bytes and the bounds, seen before or not: the same lines, kinds, places and body, or none."""
-    table, plain = lines_of(is_table=True), lines_of(is_table=False)
+    from edge_proxy.sip._lines import LineTable
+
+    # So large that no five of the lines meet in one set.
+    table, plain = LineTable(1, 1 << 18, 300, grammar.KIND_COUNT, grammar.FIRST_REPEATABLE), lines_of(is_table=False)
+    for name, kind in grammar.KIND_BY_NAME.items():
+        table.keep_name(name, kind)
     for data in (*parts, *parts, *(part[:50] for part in parts)):
         assert shown(cut(table, data, most_lines, most_bytes)) == shown(cut(plain, data, most_lines, most_bytes))
         assert len(table) == len(plain)
+        whole, same = table.split(data, most_lines), plain.split(data, most_lines)
+        bound = max(most_lines, 0)
+        assert (whole[0], whole[1][:bound], len(whole[1]), *whole[3:5]) == (
+            same[0],
+            same[1][:bound],
+            len(same[1]),
+            *same[3:5],
+        )
+        if len(same[1]) <= bound:
+            assert whole[1:3] == same[1:3]
+        assert whole[5] == same[5]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -277,6 +293,7 @@ class TestTable:
         empty: Any = LineTable.__new__(LineTable)
         for name, arguments in (
             ("cut", (b"", 1, 1)),
+            ("split", (b"", 1)),
             ("keep", ([], [], [])),
             ("keep_start", (b"a", None)),
             ("keep_name", (b"a", 0)),
@@ -318,6 +335,11 @@ class TestTable:
         with pytest.raises(error):
             table.keep(*arguments)
         assert len(table) == 0
+
+    @pytest.mark.parametrize("arguments", [(), (b"a",), ("a", 1), (b"a", "1"), (None, 1)])
+    def test_split_of_wrong_types_raises(self, arguments: tuple[object, ...]) -> None:
+        with pytest.raises(TypeError):
+            self.table().split(*arguments)
 
     @pytest.mark.parametrize("kind", [-1, 8])
     def test_a_name_of_no_kind_raises(self, kind: int) -> None:
@@ -379,6 +401,8 @@ class TestTable:
             for data in datas:
                 for bounds in ((9, 999), (1, 999), (9, 5)):
                     table.cut(data, *bounds)
+            for data in datas:
+                table.split(data, 1)
             table.keep([0, 1, 0], [raw], [line])
             for number in range(20):
                 table.keep([0, 1, 0], [b"x: %d" % number], [line])
