@@ -16,6 +16,7 @@ from edge_proxy.config.endpoints import parse_source
 from edge_proxy.errors import ConfigError, RemoteProtocolError
 from edge_proxy.pipeline.saved import judge_saved
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.resting import one_by_one
 
 MAX_TOLD: Final = 100
 
@@ -39,7 +40,7 @@ def check_assertions(settings: Settings, snapshot: Snapshot) -> int:
         raise ConfigErrors([settings_error(settings, "policy.assertions", text)])
     assertions = load_assertions(path)
     failures: list[ConfigError] = []
-    for line, one in assertions:
+    for line, one in one_by_one(assertions):
         got = _failure(one, snapshot)
         if got:
             failures.append(ConfigError(got, path=str(path), line=line, key=quote(one.name)))

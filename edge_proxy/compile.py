@@ -46,6 +46,7 @@ from edge_proxy.policy.rules import Rulebook
 from edge_proxy.policy.verdict import Reason
 from edge_proxy.policy.weights import DEFAULT_WEIGHTS, IpOriginPolicy, IpOriginTerms
 from edge_proxy.policy.wildcard import Wildcard
+from edge_proxy.resting import in_order, one_by_one, rest
 from edge_proxy.routing.destinations import TRUNKS, Destinations
 from edge_proxy.routing.targets import Probe, Target, name_query, numeric_address, transport_of
 from edge_proxy.sip.uri import parse_uri
@@ -148,7 +149,7 @@ def compile_snapshot(settings: Settings, now: Wall | None = None, serving: Snaps
         shared_groups=shared[1],
         trunk_sources=_source_map(trunk.prefixes for trunk in settings.trunks),
         asn_table=asn_table,
-        target_asns=frozenset([asn_table.asn_of(host) for host in destinations.hosts]),
+        target_asns=frozenset([asn_table.asn_of(host) for host in one_by_one(destinations.hosts)]),
         limits=settings.sip.limits,
         refuses_without_evidence=settings.evidence.when_full == "refuse",
         next_change_at=min((at for at in (owned.next_change_at, lists.next_change_at) if at is not None), default=None),
@@ -187,9 +188,8 @@ def transports_of(listener: ListenerSettings) -> list[Transport]:
 
 
 def _numbered(settings: Settings) -> Iterator[tuple[int, CustomerSettings]]:
-    """The customers with their ordinals, each of which is where the thread of a reload may rest (reloading.Pace.kept):
-    a comprehension over ten thousand of them would take the interpreter again and again for milliseconds."""
-    yield from enumerate(settings.customers)
+    """The customers with their ordinals, and a rest before each."""
+    return enumerate(one_by_one(settings.customers))
 
 
 _T = TypeVar("_T")
@@ -263,16 +263,12 @@ def _shared_sources(settings: Settings) -> tuple[RangeMap | None, list[tuple[int
         for prefix in customer.prefixes
     ]
     pieces, groups = group_overlaps(entries)
-    return (RangeMap.build(pieces, _rest) if pieces else None), groups
+    return (RangeMap.build(pieces, rest) if pieces else None), groups
 
 
 def _source_map(groups: Iterable[list[tuple[int, int, int]]]) -> RangeMap:
     entries = ((*prefix, ordinal) for ordinal, group in enumerate(groups) for prefix in group)
-    return RangeMap.build(entries, _rest)
-
-
-def _rest() -> None:
-    """Nothing: a function that is called is where the thread of a reload rests (reloading.Pace.kept)."""
+    return RangeMap.build(entries, rest)
 
 
 def _targets(
@@ -323,7 +319,7 @@ def _destinations(
     for group in trunk_targets:
         for target in group:
             destinations.add(Side.CARRIERS, TRUNKS, target)
-    for ordinal, group in enumerate(customer_targets):
+    for ordinal, group in enumerate(one_by_one(customer_targets)):
         for target in group:
             destinations.add(Side.CUSTOMERS, ordinal, target)
     return destinations
@@ -407,10 +403,15 @@ def _load_ownership(
     """Who owns which number: what is written in the configuration and what is in the inventory, together."""
     if settings.numbers.inventory is None and not (settings.data_dir / "numbers.sqlite").exists():
         return _Owned(
-            OwnershipIndex.build(
-                OwnedRange(first, last, ordinal)
-                for ordinal, customer in _numbered(settings)
-                for first, last in customer.ranges
+            OwnershipIndex.build_sorted(
+                in_order(
+                    (
+                        OwnedRange(first, last, ordinal)
+                        for ordinal, customer in _numbered(settings)
+                        for first, last in customer.ranges
+                    ),
+                    tuple,
+                )
             ),
             None,
         )

@@ -23,6 +23,7 @@ from edge_proxy.compiled_files import ask, begin, map_whole, remove_old, write_w
 from edge_proxy.compiled_notes import Look, look_at, recall, remember
 from edge_proxy.config import Settings, settings_error
 from edge_proxy.errors import ConfigError
+from edge_proxy.resting import one_by_one
 from edge_proxy.traffic.asn_file import LAYOUT, pack_asn_table, read_asn_table
 from edge_proxy.traffic.asn_table import AsnTable
 
@@ -170,7 +171,7 @@ def _open_table(path: Path) -> IO[bytes] | gzip.GzipFile:
 
 
 def _lines(file: Iterable[bytes], update_digest: Callable[[bytes], object]) -> Iterator[str]:
-    for line in file:
+    for line in one_by_one(file):
         update_digest(line)
         yield line.decode("utf-8")
 

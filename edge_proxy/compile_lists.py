@@ -16,6 +16,7 @@ from edge_proxy.numbers.list_file import MAX_LINE_BYTES, MAX_TOLD, parse_entry, 
 from edge_proxy.numbers.ownership import OwnedRange, OwnershipIndex
 from edge_proxy.policy.number_lists import ListScope, NumberList, NumberLists
 from edge_proxy.policy.verdict import Reason
+from edge_proxy.resting import in_order, rest
 
 _REASON_OF: Final = {"do_not_originate": Reason.DO_NOT_ORIGINATE, "deny": Reason.NUMBER_DENIED}
 
@@ -47,7 +48,9 @@ def load_lists(
         if one.ends_at is not None:
             ends.append(one.ends_at)
         reason = _REASON_OF.get(one.kind, Reason.NUMBER_DENIED)
-        loaded.append((one, NumberList(one.id, reason, one.source, OwnershipIndex.build(ranges))))
+        loaded.append(
+            (one, NumberList(one.id, reason, one.source, OwnershipIndex.build_sorted(in_order(ranges, tuple))))
+        )
     lists = NumberLists(
         callers_from_customers=_scope(loaded, "from_customers", "caller"),
         called_from_customers=_scope(loaded, "from_customers", "called"),
@@ -88,10 +91,11 @@ def _read_file(
 def _lines(file: IO[bytes], update_digest: Callable[[bytes], object]) -> Iterator[bytes]:
     """Lines, never more of one in memory than is looked at."""
     while line := file.readline(MAX_LINE_BYTES + 1):
+        rest()
         update_digest(line)
         while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-            rest = file.readline(MAX_LINE_BYTES + 1)
-            update_digest(rest)
-            if not rest or rest.endswith(b"\n"):
+            more = file.readline(MAX_LINE_BYTES + 1)
+            update_digest(more)
+            if not more or more.endswith(b"\n"):
                 break
         yield line

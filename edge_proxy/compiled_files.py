@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from edge_proxy.resting import one_by_one
+
 KEPT: Final = 3
 """Files of one kind that stay: the one in use, and those that a worker may still be about to map."""
 LOOKS_S: Final = 3.0
@@ -92,7 +94,7 @@ def ask(module: str, request: object) -> dict[str, Any]:
     when it has not even found out whether there is something to make, as nothing but that keeps a new policy waiting.
     """
     # In one piece it would hold up other threads while it is written.
-    text = "".join(json.JSONEncoder().iterencode(request)).encode()
+    text = "".join(one_by_one(json.JSONEncoder().iterencode(request))).encode()
     done = _run(module, text, is_idle=True) or _run(module, text, is_idle=False)
     assert done is not None  # noqa: S101 - the second one has all the time it needs
     status, said, told = done

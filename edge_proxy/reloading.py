@@ -3,7 +3,8 @@
 A worker has one interpreter for its calls and its reloads. Whatever a reload does in one go holds it: looking for
 garbage among the half a million objects of 10,000 customers, or freeing them at once, takes some 50 ms. So nothing is
 looked for meanwhile, what is no longer needed is let go of few at a time, and the thread that does it rests while calls
-come in. The largest data, numbers and the table of ASNs, is compiled by processes of their own (compiled_files.py).
+come in, wherever it comes by a place for that (resting.py). The largest data, numbers and the table of ASNs, is made
+by processes of their own (compiled_files.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edge_proxy.assertions import compile_asserted
 from edge_proxy.config import Settings, load_settings
 from edge_proxy.errors import EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
+from edge_proxy.resting import resting
 
 _AT_ONCE: Final = 8
 _SWITCH_INTERVAL_S: Final = 0.0001
@@ -42,12 +44,9 @@ class Pace:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever this thread does here, in libraries too, is done at this pace."""
-        sys.setprofile(lambda _frame, _event, _what: self.step())
-        try:
+        """Whatever this thread does here is done at this pace, wherever it comes by a place to rest (resting.py)."""
+        with resting(self.step):
             yield
-        finally:
-            sys.setprofile(None)
 
     def step(self) -> None:
         """A little was done."""

@@ -28,6 +28,7 @@ from edge_proxy.config.document import (
     quote,
 )
 from edge_proxy.errors import ConfigError
+from edge_proxy.resting import one_by_one, rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +105,7 @@ def _decode(data: bytes, path: str) -> str:
     while begin < len(text):  # whole lines, some at a time: a search holds up other threads until it ends
         end = text.find("\n", begin + _STRETCH) + 1 or len(text)
         _check_characters(text, begin, end, path)
+        rest()
         begin = end
     return text
 
@@ -158,6 +160,7 @@ class _Composer:
                 raise self._error("the file is no mapping; write keys such as `node: edge-1`", entry.line)
 
     def _compose(self, event: yaml.Event, keys: KeyPath) -> Entry:
+        rest()
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), line, keys)
@@ -192,7 +195,7 @@ class _Composer:
         items: list[Entry] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._compose(event, (*keys, len(items))))
-        return Sequence(line, items, 1 + max((item.node.height for item in items), default=0))
+        return Sequence(line, items, 1 + max((item.node.height for item in one_by_one(items)), default=0))
 
     def _mapping(self, line: int, keys: KeyPath) -> Mapping:
         entries: dict[str, Entry] = {}

@@ -15,6 +15,7 @@ from edge_proxy.config.endpoints import is_wildcard, parse_listen_address
 from edge_proxy.config.models import TELEMETRY_LISTEN
 from edge_proxy.config.origins import find_origin_conflicts, match_of
 from edge_proxy.numbers.ownership import parse_range
+from edge_proxy.resting import in_order, one_by_one, rest
 from edge_proxy.traffic.address_ranges import parse_prefix
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def find_conflicts(document: Document) -> Iterator[ConfigError]:
 
 def _repeated_ids(document: Document, section: str) -> Iterator[ConfigError]:
     first_use: dict[str, KeyPath] = {}
-    for index in range(_length(document, (section,))):
+    for index in one_by_one(range(_length(document, (section,)))):
         keys = (section, index, "id")
         text = _text(document, keys)
         if text is None:
@@ -57,6 +58,7 @@ def _repeated_ids(document: Document, section: str) -> Iterator[ConfigError]:
         first_use.setdefault(text, keys)
     while first_use:  # freed at once, ten thousand would hold up the calls beside a reload
         first_use.popitem()
+        rest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +100,16 @@ def _number_claims(document: Document) -> Iterator[_Claim]:
 
 
 def _customer_items(document: Document, key: str) -> Iterator[tuple[int, int, KeyPath, str]]:
-    for customer in range(_length(document, ("customers",))):
-        for item in range(_length(document, ("customers", customer, key))):
+    for customer in one_by_one(range(_length(document, ("customers",)))):
+        for item in one_by_one(range(_length(document, ("customers", customer, key)))):
             keys = ("customers", customer, key, item)
             text = _text(document, keys)
             if text is not None:
                 yield customer, item, keys, text
 
 
-def _in_order(claims: Iterator[_Claim]) -> Iterator[_Claim]:
-    """By kind, first and last; one at a time, and freed so: calls go on beside a reload."""
-    left = sorted(claims, key=lambda claim: (claim.kind, claim.first, claim.last))
-    left.reverse()
-    while left:
-        yield left.pop()
+def _place(claim: _Claim) -> tuple[int, int, int]:
+    return claim.kind, claim.first, claim.last
 
 
 def _overlaps(claims: Iterator[_Claim]) -> Iterator[tuple[_Claim, _Claim]]:
@@ -122,7 +120,7 @@ def _overlaps(claims: Iterator[_Claim]) -> Iterator[tuple[_Claim, _Claim]]:
     """
     furthest: _Claim | None = None
     other: _Claim | None = None
-    for claim in _in_order(claims):
+    for claim in in_order(claims, _place):
         if furthest is not None and furthest.kind != claim.kind:
             furthest = other = None
         for rival in (furthest, other):

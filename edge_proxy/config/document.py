@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from edge_proxy.errors import ConfigError, EdgeProxyError
+from edge_proxy.resting import rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,6 +136,7 @@ def _value_of(node: Node) -> Value:
         case Scalar():
             return node.value
         case Mapping():
+            rest()
             return {key: _value_of(entry.node) for key, entry in node.entries.items()}
         case Sequence():
             return [_value_of(entry.node) for entry in node.items]

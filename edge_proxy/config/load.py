@@ -19,6 +19,7 @@ from edge_proxy.config.models import Settings
 from edge_proxy.config.section import Section
 from edge_proxy.config.wording import describe
 from edge_proxy.errors import ConfigError
+from edge_proxy.resting import one_by_one, rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def dump(settings: Settings) -> str:
 def version_parts(settings: Settings) -> Iterator[bytes]:
     """Settings as bytes that differ whenever they do, a customer at a time: no part holds up other threads for long."""
     yield settings.model_dump_json(exclude={"customers"}).encode()
-    for customer in settings.customers:
+    for customer in one_by_one(settings.customers):
         yield customer.model_dump_json().encode()
 
 
@@ -79,6 +80,7 @@ def _settings_of(document: Document) -> Settings:
     if isinstance(customers := values.get("customers"), list):
         while customers:  # freed at once, many of them would hold up the calls beside a reload
             customers.pop()
+            rest()
     errors += find_conflicts(document)
     if settings is None or errors:
         raise ConfigErrors(errors)

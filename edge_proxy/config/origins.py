@@ -20,6 +20,7 @@ from edge_proxy.config.document import Document, KeyPath, Scalar, Sequence, quot
 from edge_proxy.config.section import FilePath, Section
 from edge_proxy.policy.access import Discriminator, Proof
 from edge_proxy.policy.digest import Algorithm
+from edge_proxy.resting import one_by_one
 
 if TYPE_CHECKING:
     from edge_proxy.errors import ConfigError
@@ -165,7 +166,7 @@ def find_origin_conflicts(document: Document) -> Iterator[ConfigError]:
     """What does not hold between the keys of a customer, or between customers."""
     first_use: dict[str, KeyPath] = {}
     certificates: dict[str, KeyPath] = {}
-    for customer in range(_length(document, ("customers",))):
+    for customer in one_by_one(range(_length(document, ("customers",)))):
         at: KeyPath = ("customers", customer)
         yield from _no_way_in(document, at)
         yield from _unreachable_proof(document, at)

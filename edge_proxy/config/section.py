@@ -10,6 +10,7 @@ from pydantic import model_validator as check_model
 
 from edge_proxy.config.document import quote
 from edge_proxy.numbers.ownership import parse_range
+from edge_proxy.resting import rest
 from edge_proxy.traffic.address_ranges import parse_prefix
 
 
@@ -48,6 +49,7 @@ class Section(BaseModel):
     @check_model(mode="before")
     @classmethod
     def _drop_empty(cls, data: object) -> object:
+        rest()
         if not isinstance(data, dict):
             return data
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from edge_proxy.compiled_notes import Look, recall, remember
 from edge_proxy.inventory.rights import InventoryError
 from edge_proxy.numbers.index_file import LAYOUT, IndexFileError, MappedOwnershipIndex, PackedIndex, read_index
 from edge_proxy.numbers.ownership import OwnershipIndex
+from edge_proxy.resting import one_by_one
 
 BUILDER: Final = "edge_proxy.inventory.build"
 
@@ -96,7 +97,9 @@ def map_index(path: Path) -> MappedOwnershipIndex:
 def compile_apart(request: BuildRequest) -> BuildResult:
     """Have the index made by a process of its own, and wait for it. Raises InventoryError when that fails."""
     try:
-        answer = ask(BUILDER, asdict(request))
+        inline = [asdict(one) for one in one_by_one(request.inline)]
+        small = asdict(replace(request, customers=[], inline=[]))
+        answer = ask(BUILDER, small | {"customers": request.customers, "inline": inline})
         if "error" in answer:
             raise InventoryError(answer["error"])
         problems = [BuildProblem(**problem) for problem in answer.pop("problems")]
@@ -139,8 +142,8 @@ def _note(request: BuildRequest) -> Path:
 def _asked(request: BuildRequest) -> str:
     """All that an index depends on but the inventory and the date. A customer at a time: calls go on beside it."""
     digest = hashlib.sha256(f"{LAYOUT} {Path.cwd()} {request.url}\n".encode())
-    for customer in request.customers:
+    for customer in one_by_one(request.customers):
         digest.update(f"{customer}\n".encode())
-    for one in request.inline:
+    for one in one_by_one(request.inline):
         digest.update(f"{one.first} {one.last} {one.owner}\n".encode())
     return digest.hexdigest()

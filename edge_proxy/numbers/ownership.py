@@ -69,9 +69,14 @@ class OwnershipIndex:
     def build(cls, ranges: Iterable[OwnedRange]) -> OwnershipIndex:
         """Sort, check and join the ranges. Raises OwnershipConflict when two owners overlap, ValueError when a
         range is malformed. Overlapping and adjacent ranges of one owner become one."""
+        return cls.build_sorted(sorted(ranges))
+
+    @classmethod
+    def build_sorted(cls, ranges: Iterable[OwnedRange]) -> OwnershipIndex:
+        """As `build`, of ranges that come in order; each is taken when the one before is done with."""
         firsts, spans, owners = array("Q"), array("I"), array("I")
         length = numbers = 0
-        for first, last, owner in _merged(sorted(ranges)):
+        for first, last, owner in _merged(ranges):
             length += 1
             numbers += last - first + 1
             for piece in range(first, last + 1, _MAX_SPAN + 1):  # more than one only above 4 billion numbers

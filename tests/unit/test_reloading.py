@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 import yaml
@@ -17,6 +21,7 @@ from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
+from edge_proxy.resting import in_order, one_by_one, rest, resting
 
 IDLE = Pace(lambda: 0)
 DEFAULT = Path(__file__).parents[2] / "config/edge-proxy.yaml"
@@ -117,22 +122,92 @@ def test_garbage_is_looked_for_again_afterwards() -> None:
 
 
 def test_thread_rests_longer_while_the_loop_has_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it calls need not know; when the block ends, so does the watching."""
+    """Wherever what it does comes by a place to rest; when the block ends, that is nothing again."""
     taken_in = 0
     rests: list[float] = []
     monkeypatch.setattr(reloading, "_WORK_S", 0.0)
     pace = Pace(lambda: taken_in)
     monkeypatch.setattr(time, "sleep", rests.append)
     with pace.kept():
-        sorted([3, 1, 2], key=str)
+        rest()
         short = max(rests)
         taken_in += 1
-        sorted([3, 1, 2], key=str)
+        rest()
+        rest()
         assert max(rests) > 4 * short
         assert rests[-1] == short
     count = len(rests)
-    sorted([3, 1, 2], key=str)
-    assert (len(rests), sys.getprofile()) == (count, None)
+    rest()
+    assert len(rests) == count
+
+
+class Stretches(Pace):
+    """The most that was called between two places to rest, and how many these were."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0)
+        self.longest = self.places = self._events = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        sys.setprofile(self._count)
+        try:
+            with super().kept():
+                yield
+        finally:
+            sys.setprofile(None)
+
+    def step(self) -> None:
+        self.longest = max(self.longest, self._events)
+        self.places += 1
+        self._events = 0
+
+    def _count(self, _frame: FrameType, _event: str, _what: object) -> None:
+        self._events += 1
+
+
+def test_no_stretch_without_a_rest_grows_with_the_customers(tmp_path: Path) -> None:
+    """Ten times as many take ten times as many rests, and no longer from one to the next."""
+    first = yaml.safe_load(DEFAULT.read_text())["customers"][1]
+    found: list[Stretches] = []
+    for count in (3, 300, 900):
+        customers = [
+            first
+            | {
+                "id": f"c-{one}",
+                "sources": [f"10.0.{one >> 8}.{one & 255}"],
+                "targets": [f"sip:10.1.{one >> 8}.{one & 255}"],
+            }
+            | {"numbers": [f"+1310555{one:04}"], "credentials": [{"username": f"u-{one}", "ha1_sha256": f"{one:064x}"}]}
+            for one in range(count)
+        ]
+        found.append(Stretches())
+        prepare(written(tmp_path, customers=customers), nothing_against, found[-1])
+    _, few, many = found  # the first one has read what is read once
+    assert many.places > few.places + 600 * 10
+    assert many.longest < few.longest + 100
+
+
+def test_only_the_thread_that_asked_for_it_rests() -> None:
+    """Whoever does the same work on another one is not held up; nor is anybody after an error."""
+    rests: list[int] = []
+    with resting(lambda: rests.append(threading.get_ident())):
+        other = threading.Thread(target=lambda: list(one_by_one(range(5))))
+        other.start()
+        other.join()
+        assert list(one_by_one(range(3))) == [0, 1, 2]
+    assert rests == [threading.get_ident()] * 3
+    with pytest.raises(ConfigError), resting(lambda: rests.append(0)):
+        raise ConfigError("no")
+    rest()
+    assert len(rests) == 3
+
+
+def test_order_is_that_of_sorted() -> None:
+    """Also of what is equal by its key, and whatever its number; what is sorted is let go of."""
+    for count in (0, 1, 255, 256, 257, 3000):
+        things = [(number * 7919 % 101, number) for number in range(count)]
+        assert list(in_order(things, lambda thing: (thing[0],))) == sorted(things, key=lambda thing: thing[0])
 
 
 def test_process_goes_on_without_what_the_file_said_of_customers(tmp_path: Path) -> None:
