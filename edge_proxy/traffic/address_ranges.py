@@ -27,7 +27,9 @@ _VALUE_MAX: Final = 2**31 - 1
 _MAPPED_PREFIX: Final = 0xFFFF  # ::ffff:0:0/96, as the address shifted right by 32 bits
 _TEXT_SHOWN: Final = 60
 _LARGE: Final = 1 << 16
-"""Pieces from which on a directory, of as many entries, pays."""
+"""Pieces from which on there is a directory, of as many entries, that is kept in a file."""
+_SMALL: Final = 32
+"""Pieces from which on there is one in memory."""
 
 # Canonical octets only. A dict is faster than int() and refuses what int() lets through: "+1", "1_0", "٣", "010".
 _OCTET: Final = {str(value): value for value in range(256)}
@@ -45,7 +47,18 @@ class RangeMap:
     An IPv6 start is two 64-bit columns: exact for any /128, and no Python object per range.
     """
 
-    __slots__ = ("_high6", "_low6", "_starts4", "_tops4", "_values4", "_values6")
+    __slots__ = (
+        "_base4",
+        "_high6",
+        "_low6",
+        "_near4",
+        "_parts4",
+        "_shift4",
+        "_starts4",
+        "_tops4",
+        "_values4",
+        "_values6",
+    )
 
     def __init__(
         self,
@@ -67,6 +80,11 @@ class RangeMap:
         self._low6 = low6
         self._values6 = values6
         self._tops4 = tops4
+        # Of each part of the addresses from `base4` on, how many pieces begin below it.
+        self._near4 = tops4
+        self._base4 = 0
+        self._shift4 = 16
+        self._parts4 = len(tops4) - 1 if tops4 else 0
 
     @classmethod
     def build(cls, entries: Iterable[tuple[int, int, int, int]], between: Callable[[], None] | None = None) -> RangeMap:
@@ -113,7 +131,31 @@ class RangeMap:
             low6.append(start & _LOW_64)
             values6.append(value)
         # A slice copy gives back what append() reserved ahead.
-        return cls(starts4[:], values4[:], high6[:], low6[:], values6[:], _tops(starts4))
+        made = cls(starts4[:], values4[:], high6[:], low6[:], values6[:], _tops(starts4))
+        if _SMALL <= len(starts4) < _LARGE:
+            made._know_near(between)
+        return made
+
+    def _know_near(self, between: Callable[[], None] | None) -> None:
+        """Cut what lies between the first piece and the last into about as many parts as there are pieces."""
+        starts4 = self._starts4
+        count, base = len(starts4), starts4[1]
+        span = starts4[count - 1] - base
+        shift = 0
+        while span >> shift >= count:
+            shift += 1
+        near = array("I")
+        place = 1
+        for part in range((span >> shift) + 1):
+            begins = base + (part << shift)
+            while starts4[place] < begins:
+                place += 1
+            near.append(place)
+            if between is not None and not part % _PIECES:
+                between()
+        self._parts4 = len(near)
+        near.append(count)
+        self._near4, self._base4, self._shift4 = near[:], base, shift
 
     def find(self, host: str) -> int:
         """The value for an address in canonical text, -1 where there is none or where `host` is no address.
@@ -134,11 +176,16 @@ class RangeMap:
 
     def find_v4(self, number: int) -> int:
         """The value for an IPv4 address given as a number, 0 to 2**32-1 (not checked)."""
-        tops = self._tops4
-        if not tops:
+        parts = self._parts4
+        if not parts:
             return self._values4[bisect_right(self._starts4, number) - 1]
-        top = number >> 16
-        return self._values4[bisect_right(self._starts4, number, tops[top], tops[top + 1]) - 1]
+        part = (number - self._base4) >> self._shift4
+        if part < 0:
+            return self._values4[0]
+        if part >= parts:
+            part = parts - 1
+        near = self._near4
+        return self._values4[bisect_right(self._starts4, number, near[part], near[part + 1]) - 1]
 
     def find_v6(self, number: int) -> int:
         """The value for an IPv6 address given as a number, 0 to 2**128-1 (not checked)."""
@@ -159,12 +206,15 @@ class RangeMap:
         """The same ranges with `values[v]` in the place of every value v; no two may become the same."""
         to = [*values, NOT_FOUND]  # the last is found at -1
         values4, values6 = (array("i", map(to.__getitem__, column)) for column in (self._values4, self._values6))
-        return RangeMap(self._starts4, values4, self._high6, self._low6, values6, self._tops4)
+        other = RangeMap(self._starts4, values4, self._high6, self._low6, values6, self._tops4)
+        other._near4, other._base4, other._shift4 = self._near4, self._base4, self._shift4
+        other._parts4 = self._parts4
+        return other
 
     @property
     def size_bytes(self) -> int:
         """What the columns take in memory."""
-        return 8 * len(self._starts4) + 20 * len(self._high6) + 4 * len(self._tops4)
+        return 8 * len(self._starts4) + 20 * len(self._high6) + 4 * len(self._near4)
 
 
 def parse_address(text: str) -> tuple[int, int]:
