@@ -238,6 +238,24 @@ typedef struct {
     uint64_t limit;      /* no further line once they are as many */
 } Chain;
 
+static unsigned char *
+append(unsigned char *at, const char *bytes, size_t length)
+{
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+static unsigned char *
+append_number(unsigned char *at, uint64_t number)
+{
+    char digits[20];
+    size_t first = sizeof digits;
+    do
+        digits[--first] = (char)('0' + number % 10);
+    while (number /= 10);
+    return append(at, digits + first, sizeof digits - first);
+}
+
 /* Chain frames until one of the bounds is reached, or one does not check. */
 static void
 take_frames(Chain *chain)
@@ -260,7 +278,9 @@ take_frames(Chain *chain)
         if (length + AROUND_BYTES > chain->room - chain->used)
             return; /* the next time, unless no record is as long as that */
         unsigned char *line = chain->lines + chain->used;
-        int before = sprintf((char *)line, "{\"seq\":%llu,\"prev\":\"%.64s\",", (unsigned long long)frame.seq, chain->prev);
+        unsigned char *at = append_number(append(line, "{\"seq\":", 7), frame.seq);
+        at = append(append(append(at, ",\"prev\":\"", 9), chain->prev, DIGITS), "\",", 2);
+        ptrdiff_t before = at - line;
         /* The record goes on behind its opening brace, which is put where the comma before it stands meanwhile. */
         unsigned char *payload = line + before - 1;
         memcpy(payload, chain->data + place + FRAME_BYTES, length);

@@ -7,9 +7,9 @@ built. Bounds are those of evidence/record.py. Nothing here raises on any text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -29,6 +29,9 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _PIECE: Final = re.compile(rb"<([^%]*)%([sdxbatfmlw])([^>]*)>|([^%<]*)%([sdxbatfmlw])|([^%<]+)")
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - see _write_time
 _encode: Final = msgspec.json.Encoder().encode
+
+
+_Writer = Callable[[object], bytes]
 
 
 class Fill(Protocol):
@@ -54,20 +57,14 @@ def layout(template: bytes, *, is_native: bool = HAS_LAYOUT) -> Fill:
     return Layout(template, plain).fill if is_native else plain
 
 
-class _Piece(NamedTuple):
-    before: bytes
-    kind: str
-    after: bytes
-    is_group: bool
-
-
 class PlainLayout:
     """Fills a template, value by value."""
 
-    __slots__ = ("_pieces", "_values")
+    __slots__ = ("_line", "_writers")
 
     def __init__(self, template: bytes) -> None:
-        self._pieces: list[_Piece] = []
+        self._line = b""
+        self._writers: list[_Writer] = []
         at = 0
         while at < len(template):
             match = _PIECE.match(template, at)
@@ -75,55 +72,74 @@ class PlainLayout:
                 raise ValueError(f"no layout: {template!r}")
             at = match.end()
             if match[2]:
-                self._pieces.append(_Piece(match[1], match[2].decode(), match[3], True))
+                self._line += b"%b"
+                self._writers.append(_group(match[1], _WRITERS[match[2]], match[3]))
             elif match[5]:
-                self._pieces.append(_Piece(match[4], match[5].decode(), b"", False))
+                self._line += match[4] + b"%b"
+                self._writers.append(_WRITERS[match[5]])
             else:
-                self._pieces.append(_Piece(match[6], "", b"", False))
-        self._values = sum(piece.kind != "" for piece in self._pieces)
+                self._line += match[6]
 
     def fill(self, *values: object) -> bytes:
-        """The line with these values in their places."""
-        if len(values) != self._values:
-            raise TypeError(f"a line of {self._values} values was given {len(values)}")
-        parts: list[bytes] = []
-        at = 0
-        for piece in self._pieces:
-            if not piece.kind:
-                parts.append(piece.before)
-                continue
-            value = values[at]
-            at += 1
-            if not (piece.is_group and (value is None or value in ("", (), []))):
-                parts.append(b"%b%b%b" % (piece.before, _write(piece.kind, value), piece.after))
-        return b"".join(parts)
+        """The line with these values in their places. Raises ValueError for too few or many, TypeError for others."""
+        return self._line % tuple([write(value) for write, value in zip(self._writers, values, strict=True)])
 
 
-def _write(kind: str, value: object) -> bytes:
-    """One value of the kind that the template says. Raises TypeError for a value of another."""
-    if kind == "s":
-        return quote(cast("str", value))
-    if kind == "d":
-        return b"null" if value is None else b"%d" % cast("int", value)
-    if kind == "x":
-        return b"%016x" % cast("int", value)
-    if kind == "a":
-        return _write_address(cast("Address", value))
-    if kind == "t":
-        return _write_time(cast("float", value))
-    if kind in "fm":
-        return b"null" if value is None else _encode(round(cast("float", value), 6 if kind == "f" else 3))
-    if kind == "l":
-        return b",".join([quote(text) for text in cast("Iterable[str]", value)])
-    if kind == "w":
-        weighted = cast("Iterable[tuple[object, ...]]", value)
-        return b",".join([quote(f"{one[0]}{one[1]:+d}") for one in weighted])
-    return cast("bytes", value)
+def _group(before: bytes, write: _Writer, after: bytes) -> _Writer:
+    """Left out when its value is empty."""
+
+    def write_group(value: object) -> bytes:
+        return b"" if value is None or value in ("", (), []) else b"%b%b%b" % (before, write(value), after)
+
+    return write_group
+
+
+def _write_integer(value: int | None) -> bytes:
+    return b"null" if value is None else b"%d" % value
+
+
+def _write_id(value: int) -> bytes:
+    return b"%016x" % value
+
+
+def _write_microseconds(value_s: float | None) -> bytes:
+    return b"null" if value_s is None else _encode(round(value_s, 6))
+
+
+def _write_milliseconds(value_s: float | None) -> bytes:
+    return b"null" if value_s is None else _encode(round(value_s, 3))
+
+
+def _write_texts(texts: Iterable[str]) -> bytes:
+    return b",".join([quote(text) for text in texts])
+
+
+def _write_weighted(weighted: Iterable[tuple[object, ...]]) -> bytes:
+    return b",".join([quote(f"{one[0]}{one[1]:+d}") for one in weighted])
+
+
+def _write_address(address: Address) -> bytes:
+    host, port = address
+    return f"[{host}]:{port}".encode() if ":" in host else f"{host}:{port}".encode()
+
+
+def _write_time(at: float) -> bytes:
+    """By a `datetime` without a zone: each time that one with a zone is formatted, CPython's method cache keeps one
+    more small string, and these keep the memory of a burst of calls from going back to the system.
+    """
+    second = int(at)
+    text = (_EPOCH + timedelta(seconds=second)).isoformat()
+    return f"{text}.{int((at - second) * 1_000_000):06d}Z".encode()
+
+
+def _write_bytes(value: bytes) -> bytes:
+    return value
 
 
 def quote(text: str) -> bytes:
     """A JSON string within the bound; a lone surrogate, which JSON cannot carry, becomes U+FFFD."""
-    text = bound_text(text)
+    if len(text) > MAX_TEXT_CHARS:
+        text = bound_text(text)
     try:
         return _encode(text)
     except UnicodeEncodeError:
@@ -140,15 +156,19 @@ def left_out(count: int) -> str:
     return f"…(+{count})"
 
 
-def _write_address(address: Address) -> bytes:
-    host, port = address
-    return f"[{host}]:{port}".encode() if ":" in host else f"{host}:{port}".encode()
-
-
-def _write_time(at: float) -> bytes:
-    """By a `datetime` without a zone: each time that one with a zone is formatted, CPython's method cache keeps one
-    more small string, and these keep the memory of a burst of calls from going back to the system.
-    """
-    second = int(at)
-    text = (_EPOCH + timedelta(seconds=second)).isoformat()
-    return f"{text}.{int((at - second) * 1_000_000):06d}Z".encode()
+# Each is given what its kind says; what it is given instead raises TypeError.
+_WRITERS: Final = cast(
+    "dict[bytes, _Writer]",
+    {
+        b"s": quote,
+        b"d": _write_integer,
+        b"x": _write_id,
+        b"f": _write_microseconds,
+        b"m": _write_milliseconds,
+        b"t": _write_time,
+        b"a": _write_address,
+        b"b": _write_bytes,
+        b"l": _write_texts,
+        b"w": _write_weighted,
+    },
+)
