@@ -35,6 +35,7 @@ from edge_proxy.pipeline.histogram import Histogram
 from edge_proxy.pipeline.records import Attempt, Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
+from edge_proxy.policy.traces import forget_descriptions
 from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
@@ -381,7 +382,14 @@ class Worker:
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, or whatever else took much, let the system have what it needed."""
         pipeline = self.pipeline
-        kept = [forget_uris, forget_senders, LINES.forget, pipeline.signer.forget, pipeline.calls.forget_empty_slots]
+        kept = [
+            forget_uris,
+            forget_descriptions,
+            forget_senders,
+            LINES.forget,
+            pipeline.signer.forget,
+            pipeline.calls.forget_empty_slots,
+        ]
         relief = MemoryRelief(kept)
         await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
         while True:

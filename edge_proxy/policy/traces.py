@@ -138,6 +138,11 @@ def _remember_head(text: str) -> _Head:
     return found
 
 
+def forget_descriptions() -> None:
+    """Give back what is remembered."""
+    _heads.clear()
+
+
 def _read_lines(body: bytes, traces: Traces) -> None:
     hosts: list[str] = []
     lines = body.splitlines()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_proxy.policy.claims import from_claim, read_claim
-from edge_proxy.policy.traces import MAX_MEDIA_HOSTS, Traces, read_description
+from edge_proxy.policy.traces import MAX_MEDIA_HOSTS, Traces, forget_descriptions, read_description
 from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import line_value
@@ -100,3 +100,11 @@ def test_from_is_read_to_the_same_claim_in_its_usual_form_and_any_other(value: b
     claim = from_claim(message, None)
     assert claim == read_claim(line_value(line), "From", None)
     assert message.headers[message.first[grammar.FROM]].raw == line
+
+
+def test_what_is_remembered_may_be_forgotten() -> None:
+    """Between two calls, whenever memory is given back."""
+    body = b"v=0\r\no=me 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 1 RTP/AVP 0\r\n"
+    before = read(body)
+    forget_descriptions()
+    assert read(body) == before == ("me", "-", ("192.0.2.9",))
