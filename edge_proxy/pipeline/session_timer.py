@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
@@ -24,6 +25,7 @@ _NUMBER_IN_LINE: Final = re.compile(rb"\A([^:]*+:\s*+)[0-9]++")
 _TIMER: Final = b"timer"
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False, unsafe_hash=True)
 class SessionOffer:
     """What a request left with, to be remembered until its final response is through (§8.1)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edge_proxy.addr import Side
+from edge_proxy.native import mypyc_attr
 from edge_proxy.routing.keyed import digests
 
 _FIXED: Final = struct.Struct(">BQI")
@@ -27,6 +28,7 @@ _CUSTOMERS: Final = Side.CUSTOMERS
 _CARRIERS: Final = Side.CARRIERS
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False, unsafe_hash=True)
 class DialogState:
     """Who called (`caller_side`), on whose account, the evidence id of the attempt and when it came (unix seconds)."""
@@ -47,6 +49,7 @@ class DialogState:
         self.is_emergency = is_emergency
 
 
+@mypyc_attr(acyclic=True)
 @final
 class _Known:
     """What a token says, in which call."""

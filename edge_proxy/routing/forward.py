@@ -188,19 +188,20 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
 
 
 def _common_token(message: Message, own: OwnUris) -> bytes:
-    """The token that all Routes have, if each is spelt as our Record-Route is and in a line of its own, as nearly all
-    requests inside a dialog bring them; b"" otherwise."""
+    """The token that all Routes have, if each is spelt as our Record-Route is, as nearly all requests inside a dialog
+    bring them; b"" otherwise."""
     token = b""
     count = 0
     headers = message.headers
     for index in range(message.first[grammar.ROUTE], len(headers)):
         line = headers[index]
         if line.kind == grammar.ROUTE:
-            count += 1
-            named = own.token_in(line.value)
-            if not named or (token and named != token) or count > MOST_ROUTES:
-                return b""
-            token = named
+            for value in line.list_values:
+                count += 1
+                named = own.token_in(value)
+                if not named or (token and named != token) or count > MOST_ROUTES:
+                    return b""
+                token = named
     return token
 
 
