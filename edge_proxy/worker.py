@@ -382,14 +382,8 @@ class Worker:
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, or whatever else took much, let the system have what it needed."""
         pipeline = self.pipeline
-        kept = [
-            forget_uris,
-            forget_descriptions,
-            forget_senders,
-            LINES.forget,
-            pipeline.signer.forget,
-            pipeline.calls.forget_empty_slots,
-        ]
+        kept = [forget_uris, forget_descriptions, forget_senders]
+        kept += [LINES.forget, pipeline.signer.forget, pipeline.calls.forget_empty_slots]
         relief = MemoryRelief(kept)
         await asyncio.to_thread(relief.trim)  # its thread is there for good: from the start, not from a burst
         while True:
