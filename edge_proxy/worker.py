@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -136,6 +135,7 @@ class Worker:
         self._journal = Journal(
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
         )
+        self._journal_watch: JournalWatch | None = None
         self._recorder = Recorder(self._journal.put, settings.node, number)
         self._pipeline: Pipeline | None = None
         self._driver: Driver | None = None
@@ -145,7 +145,6 @@ class Worker:
             self._use_names,
         )
         self._stopping = asyncio.Event()
-        self._evidence_is_full = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
 
@@ -198,6 +197,7 @@ class Worker:
         sink.start()
         try:
             self._journal.open()
+            self._journal_watch = JournalWatch(self._journal.stats, self._log)
             self._bind()
             secret = load_secret(self.settings)
             self._pipeline = Pipeline(
@@ -328,9 +328,8 @@ class Worker:
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
         self._recorder.keep(records)
-        if not self._journal.has_room:
-            self.pipeline.has_evidence_room = False
-            self._evidence_is_full.set()
+        if self._journal.has_room is not self.pipeline.has_evidence_room:
+            self._look_at_evidence()
         if self._shared is not None:
             self._shared.follow(records, self.pipeline.calls)
         for record in records:
@@ -357,27 +356,27 @@ class Worker:
             await asyncio.sleep(_NEXT_TRY_S)  # should it be refused, the old data goes on and this tries again
 
     async def _watch_evidence(self) -> None:
-        """Tell the pipeline when the journal has room again; that it has none is told with the record that filled it.
+        """Look at the journal now and then, and more often while it has no room; what is kept there looks too."""
+        while True:
+            self._look_at_evidence()
+            has_room = self.pipeline.has_evidence_room
+            await asyncio.sleep(_EVIDENCE_WATCH_S if has_room else _HEARTBEAT_S)
+
+    def _look_at_evidence(self) -> None:
+        """Tell the pipeline whether the journal has room; it never asks itself.
 
         Who refuses calls that leave no evidence is not ready meanwhile.
         """
         journal, pipeline = self._journal, self.pipeline
-        watch = JournalWatch(journal.stats, self._log)
-        while True:
-            has_room = pipeline.has_evidence_room = journal.has_room
-            is_refusing = not has_room and pipeline.snapshot.refuses_without_evidence
-            self.state.is_ready = not is_refusing
-            if self._place is not None:
-                self._place.board.set_refusing(self._number, is_refusing=is_refusing)
+        has_room = pipeline.has_evidence_room = journal.has_room
+        is_refusing = not has_room and pipeline.snapshot.refuses_without_evidence
+        self.state.is_ready = not is_refusing and not self._stopping.is_set()
+        if self._place is not None:
+            self._place.board.set_refusing(self._number, is_refusing=is_refusing)
+        if self._journal_watch is not None:
             backlog_bytes, error = journal.backlog_bytes, journal.last_error
-            watch.look(time.monotonic(), backlog_bytes=backlog_bytes, has_room=has_room, last_error=error)
-            if has_room:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_EVIDENCE_WATCH_S):
-                        await self._evidence_is_full.wait()
-                self._evidence_is_full.clear()
-            else:
-                await asyncio.sleep(_HEARTBEAT_S)
+            now = time.monotonic()
+            self._journal_watch.look(now, backlog_bytes=backlog_bytes, has_room=has_room, last_error=error)
 
     async def _give_back_memory(self) -> None:
         """When a burst of calls is over, or whatever else took much, let the system have what it needed."""
