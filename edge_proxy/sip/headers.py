@@ -23,6 +23,8 @@ _PARAM: Final = re.compile(
     rb"[ \t]*;[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?",
     re.DOTALL,
 )
+_INITIALS_OF_VIA: Final = b"=brmaBRMA"
+"""What begins no parameter of a Via that nobody asks for, where all of them are tokens."""
 _PARAMS_OF_VIA: Final = frozenset((b"branch", b"rport", b"received", b"maddr", b"alias"))
 _NOT_OF_VIA: Final = re.compile(
     rb"(?>(?:[ \t]*;[ \t]*(?!(?:branch|rport|received|maddr|alias)(?![A-Za-z0-9\-.!%*_+`'~]))[A-Za-z0-9\-.!%*_+`'~]++"
@@ -62,6 +64,7 @@ _QUESTION: Final = 0x3F
 _LESS: Final = 0x3C
 _GREATER: Final = 0x3E
 _PARAMS_BEGIN: Final = (b";", b"")
+_INITIALS_OF_WHERE_FROM: Final = b"rR"
 _WHERE_FROM: Final = (b"received", b"rport")
 _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
@@ -285,10 +288,13 @@ def parse_via(value: bytes) -> Via:
         if _SEMICOLON not in branch:
             return Via(sent, branch, rport, None)
         branch, rport = b"", None
-    texts = params.split(b";")
+    texts = params.split(b";", _MOST_PARAMS)
     if len(texts) > _MOST_PARAMS:
         return _any_via(value)
+    has_tokens = params.translate(_SIMPLE) is params
     for text in texts:
+        if has_tokens and text and text[0] not in _INITIALS_OF_VIA:
+            continue
         if text == b"rport":
             rport = b""
         elif text.startswith(b"branch="):
@@ -382,7 +388,11 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
     position = head.end()
     plain = _simple_params(value[position:])
     if plain:
-        pieces += [b";" + text for text in plain if text.partition(b"=")[0].lower() not in _WHERE_FROM]
+        pieces += [
+            b";" + text
+            for text in plain
+            if text[0] not in _INITIALS_OF_WHERE_FROM or text.partition(b"=")[0].lower() not in _WHERE_FROM
+        ]
         position = len(value)
     while position < len(value):
         others = _NOT_OF_VIA.match(value, position)

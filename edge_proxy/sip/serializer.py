@@ -65,12 +65,17 @@ def build_response(
         # A request that has two of what there is one of is answered once.
         if is_copied[kind] and (kind >= grammar.FIRST_REPEATABLE or index == first[kind]):
             raw = line.raw
-            if kind == grammar.TO and to_tag and not request.to_tag and _TAG.search(raw) is None:
-                raw += b";tag=" + to_tag  # where To was not read, its tag may be there all the same
+            if kind == grammar.TO and to_tag and not request.to_tag and not _has_tag(raw):
+                raw += b";tag=" + to_tag
             out.append(raw)
     if extra:
         out.extend(extra)
     return join(start_line, out, _NO_BODY, b"")
+
+
+def _has_tag(line: bytes) -> bool:
+    """Whether a To line has a tag: where To was not read, it may be there all the same."""
+    return line.lower().find(b"tag") >= 0 and _TAG.search(line) is not None
 
 
 def phrase_about(status: int, what: str) -> str:
