@@ -10,11 +10,12 @@ import re
 from typing import Final, NamedTuple
 
 _TYPES: Final = re.compile(rb"application/(isup|qsig|x-q931|gtd)\b([^\r\n]*)", re.IGNORECASE)
-_PART_TYPE: Final = re.compile(rb"^(?:content-type|c)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I | re.M)
+_PART_TYPE: Final = re.compile(rb"(?:content-type|c)[ \t]*:[ \t]*")
 _BOUNDARY: Final = re.compile(r'boundary[ \t]*=[ \t]*(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
 _BASE: Final = re.compile(rb';[ \t]*base[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
 _VERSION: Final = re.compile(rb';[ \t]*version[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
-_MAX_PARTS: Final = 32
+_MAX_PARTS: Final = 24
+"""How many lines that name such a type are looked at."""
 
 
 class CircuitBody(NamedTuple):
@@ -34,12 +35,19 @@ def find_circuit_body(content_type: str, body: bytes) -> CircuitBody | None:
         return _circuit_body(match, body)
     if whole[:10].lower() != b"multipart/":
         return None
-    for count, part in enumerate(_PART_TYPE.finditer(body)):
-        if count == _MAX_PARTS * 4:
+    lower = body.lower()
+    at = -1
+    for _ in range(_MAX_PARTS):
+        at = lower.find(b"application/", at + 1)
+        if at < 0:
             return None
-        match = _TYPES.match(part[1])
-        if match is not None:
-            return _circuit_body(match, _content(body, part.end(), content_type))
+        match = _TYPES.match(body, at)
+        if match is not None and _PART_TYPE.fullmatch(lower, lower.rfind(b"\n", 0, at) + 1, at):
+            return _circuit_body(match, _content(body, match.end(), content_type))
+        # A part's type is the first thing in its line.
+        at = lower.find(b"\n", at)
+        if at < 0:
+            return None
     return None
 
 

@@ -30,9 +30,9 @@ SUBSCRIBER, UNKNOWN, NATIONAL, INTERNATIONAL = 1, 2, 3, 4
 _ALLOWED: Final = 0
 """Address presentation (Q.763 §3.10 e): 0 allowed, 1 restricted, 2 not available."""
 
-_HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}[\s:]*)+")
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
-_BLANKS: Final = re.compile(rb"[\s:]+")
+# Possessive: what one piece takes, no other could, so that nothing is tried twice.
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\s]++={0,2}+\s*+")
+_BLANKS: Final = b" \t\n\r\f\v"
 
 
 class CallingNumber(NamedTuple):
@@ -105,12 +105,14 @@ def _octets(body: bytes) -> bytes:
     body = body[:MAX_BODY_BYTES]
     if body[:1] == b"\x01":
         return body
-    if _HEX.fullmatch(body.strip()):
-        digits = _BLANKS.sub(b"", body)
-        if digits.startswith(b"01"):
-            return binascii.unhexlify(digits)
+    text = body.strip()
+    if text.startswith(b"01"):
+        try:
+            return bytes.fromhex(text.replace(b":", b" ").decode("latin-1"))
+        except ValueError:
+            pass  # not hexadecimal throughout
     if _BASE64.fullmatch(body):
-        packed = _BLANKS.sub(b"", body)
+        packed = body.translate(None, _BLANKS)
         packed = packed.rstrip(b"=")[: len(packed) // 4 * 4]
         try:
             return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4))

@@ -17,13 +17,13 @@ from edge_proxy.sip.message import Message
 MAX_MEDIA_HOSTS: Final = 8
 _MAX_BYTES: Final = 512
 _SLASH: Final = 0x2F  # asking for a byte by its number costs a tenth of asking for bytes
-_MAX_BODY_BYTES: Final = 65_535
-_ORIGIN: Final = 0x6F
-_SESSION: Final = 0x73
-_CONNECTION: Final = 0x63
-_EQUALS: Final = 0x3D
+_MAX_BODY_BYTES: Final = 16_384
+"""As much of a body is read: a call's description is a tenth of it."""
+_MOST_CONNECTIONS: Final = 32
+"""How many `c=` lines are looked at: no caller's equipment writes as many."""
+_MOST_NAMES: Final = 8
+"""How many `o=` lines, and `s=` lines, are looked at for one that says something."""
 _MAX_VALUE_BYTES: Final = 128
-_VALUE_ENDS: Final = 2 + _MAX_VALUE_BYTES
 _USUAL_BEGINS: Final = b"v=0\r\no="
 _USUAL_CHARS: Final = len(_USUAL_BEGINS)
 _MOST_HEADS: Final = 1024
@@ -95,7 +95,7 @@ def _value(message: Message, kind: int) -> bytes:
 
 
 def read_description(body: bytes, traces: Traces) -> None:
-    """The first session description, also as one part of several; one pass, whatever the length."""
+    """The first session description, also as one part of several; one pass over no more than 16 kB."""
     if not body.startswith(_USUAL_BEGINS) or not _read_usual(body, traces):
         _read_lines(body[:_MAX_BODY_BYTES], traces)
 
@@ -144,26 +144,47 @@ def forget_descriptions() -> None:
 
 
 def _read_lines(body: bytes, traces: Traces) -> None:
+    """Only lines of the three kinds are looked at, however many others there are, and some of each kind."""
+    text = body.replace(b"\r", b"\n")
+    end = len(text)
     hosts: list[str] = []
-    lines = body.splitlines()
-    # Whatever the first line of a body is, a description begins with none of these.
-    for at in range(1, len(lines)):
-        line = lines[at]
-        if len(line) < 3 or line[1] != _EQUALS:
+    at = -1
+    for _ in range(_MOST_CONNECTIONS):
+        # Whatever the first line of a body is, a description begins with none of these.
+        at = text.find(b"\nc=", at + 1)
+        if at < 0:
+            break
+        value = _value_behind(text, at + 3)
+        if not value:
             continue
-        kind = line[0]
-        if kind == _CONNECTION:
-            if len(hosts) == MAX_MEDIA_HOSTS:
-                break
-            host = _host(line[2:_VALUE_ENDS])
-            if host and host not in hosts and host not in _NOWHERE:
-                hosts.append(host)
-        elif kind == _ORIGIN:
-            if not traces.sdp_origin:
-                traces.sdp_origin = line[2:_VALUE_ENDS].partition(b" ")[0].decode("utf-8", "replace")
-        elif kind == _SESSION and not traces.sdp_session:
-            traces.sdp_session = line[2:_VALUE_ENDS].decode("utf-8", "replace").rstrip()
+        if len(hosts) == MAX_MEDIA_HOSTS:
+            end = at
+            break
+        host = _host(value)
+        if host and host not in hosts and host not in _NOWHERE:
+            hosts.append(host)
     traces.media_hosts = tuple(hosts)
+    at = -1
+    for _ in range(_MOST_NAMES):
+        at = text.find(b"\no=", at + 1, end)
+        if at < 0:
+            break
+        traces.sdp_origin = _value_behind(text, at + 3).partition(b" ")[0].decode("utf-8", "replace")
+        if traces.sdp_origin:
+            break
+    at = -1
+    for _ in range(_MOST_NAMES):
+        at = text.find(b"\ns=", at + 1, end)
+        if at < 0:
+            break
+        traces.sdp_session = _value_behind(text, at + 3).decode("utf-8", "replace").rstrip()
+        if traces.sdp_session:
+            break
+
+
+def _value_behind(text: bytes, start: int) -> bytes:
+    end = text.find(b"\n", start, start + _MAX_VALUE_BYTES)
+    return text[start : end if end >= 0 else start + _MAX_VALUE_BYTES]
 
 
 def _host(connection: bytes) -> str:

@@ -96,8 +96,17 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
     yield "Proxy-Authorization", _with('Proxy-Authorization: Digest username="a", ' + 'x="y", ' * (longest // 7))
     yield "tags in Require", _with("Require: " + ",".join(["timer"] * (longest // 6)))
     yield "SDP lines", _with("Content-Type: application/sdp", body=b"v=0\r\n" + b"a=x:y\r\n" * 8000)
+    yield "SDP of line ends", _with("Content-Type: application/sdp", body=b"v=0" + b"\r" * 16_300)
+    yield "SDP of held media", _with("Content-Type: application/sdp", body=b"v=0" + b"\nc=IN IP4 0.0.0.0" * 32)
+    yield "SDP of empty lines", _with("Content-Type: application/sdp", body=b"v=0" + b"\no= \ns= \nc= " * 32)
     yield "SDP media", _with("Content-Type: application/sdp", body=b"v=0\r\n" + b"m=audio 9 RTP/AVP 0 8\r\n" * 2500)
     yield "multipart", _with('Content-Type: multipart/mixed;boundary="b"', body=b"--b\r\n\r\nx\r\n" * 4000)
+    yield (
+        "multipart of near types",
+        _with("Content-Type: multipart/mixed;boundary=b", body=b"c:x application/isup\r\n" * 40),
+    )
+    yield "ISUP nearly in hexadecimal", _with("Content-Type: application/isup", body=b"01 " * 340 + b"x" * 4)
+    yield "ISUP nearly in base64", _with("Content-Type: application/isup", body=b" " * 1023 + b"-")
     yield "ISUP", _with("Content-Type: application/isup", body=b"\x01" + b"\x00\xff" * 2000)
     yield "200 lines never seen before", _with(*[f"X-{n}: never-twice" for n in range(200)])
     yield "8 kB of short lines never seen before", _with(*[f"q: never-twice{n}" for n in range(240)])
