@@ -49,13 +49,16 @@ def read(body: bytes) -> tuple[str, str, tuple[str, ...]]:
 
 
 def expected(body: bytes) -> tuple[str, str, tuple[str, ...]]:
-    """By a pattern, as the lines are defined: a line begins behind a CR or an LF and ends before one."""
+    """By a pattern, as the lines are defined: a line begins behind a CR or an LF and ends before one.
+
+    The first of each kind, as far as they are read.
+    """
     found: dict[bytes, list[bytes]] = {b"o": [], b"s": [], b"c": []}
     for kind, value in _LINES.findall(body):
         found[kind].append(value)
-    origins = [value.partition(b" ")[0].decode("utf-8", "replace") for value in found[b"o"]]
-    sessions = [value.decode("utf-8", "replace").rstrip() for value in found[b"s"]]
-    words = [value.split() for value in found[b"c"]]
+    origins = [value.partition(b" ")[0].decode("utf-8", "replace") for value in found[b"o"][:8]]
+    sessions = [value.decode("utf-8", "replace").rstrip() for value in found[b"s"][:8]]
+    words = [value.split() for value in found[b"c"][:32]]
     hosts = [three[2].partition(b"/")[0].decode("ascii", "replace") for three in words if len(three) == 3]
     hosts = [host for host in dict.fromkeys(hosts) if host not in ("", "0.0.0.0", "::")]
     return next(filter(None, origins), ""), next(filter(None, sessions), ""), tuple(hosts[:MAX_MEDIA_HOSTS])
@@ -80,6 +83,16 @@ def test_usual_description_is_read_as_its_lines_are_defined(pieces: list[bytes])
 def test_hosts_are_bounded_and_what_stands_behind_them_is_not_read() -> None:
     body = b"v=0" + b"".join(b"\r\nc=IN IP4 192.0.2.%d" % number for number in range(20)) + b"\r\ns=late"
     assert read(body) == ("", "", tuple(f"192.0.2.{number}" for number in range(MAX_MEDIA_HOSTS)))
+
+
+def test_only_the_first_lines_of_a_kind_and_the_first_bytes_are_read() -> None:
+    held, named = b"\r\nc=IN IP4 0.0.0.0", b"\r\nc=IN IP4 192.0.2.1"
+    assert read(b"v=0" + held * 31 + named) == ("", "", ("192.0.2.1",))
+    assert read(b"v=0" + held * 32 + named) == ("", "", ())
+    assert read(b"v=0" + b"\r\no= \r\ns= " * 7 + b"\r\no=me\r\ns=talk") == ("me", "talk", ())
+    assert read(b"v=0" + b"\r\no= \r\ns= " * 8 + b"\r\no=me\r\ns=talk") == ("", "", ())
+    assert read(b"a" * (16_384 - len(named)) + named) == ("", "", ("192.0.2.1",))
+    assert read(b"a" * 16_384 + named) == ("", "", ())
 
 
 def test_description_within_a_multipart_is_read() -> None:

@@ -145,6 +145,15 @@ def test_part_is_cut_at_its_boundary() -> None:
     assert find_circuit_body("multipart/mixed", b"no part at all") is None
 
 
+def test_part_is_looked_for_in_the_first_lines_that_name_a_type() -> None:
+    """Only as the first thing behind the header's name, and not behind 24 lines that are about other types."""
+    part, near = b"\r\nc: application/isup\r\n\r\n\x01", b"\r\nc: x application/isup, application/isup"
+    found = find_circuit_body("multipart/mixed;boundary=b", near * 23 + part)
+    assert found is not None
+    assert found.content == b"\x01"
+    assert find_circuit_body("multipart/mixed;boundary=b", near * 24 + part) is None
+
+
 @given(st.text("abAB\r\n:-=;/ isupcontent-type", max_size=300), st.binary(max_size=60))
 def test_any_body_is_searched_without_an_error(text: str, tail: bytes) -> None:
     """Whatever stands there."""
