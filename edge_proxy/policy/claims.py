@@ -17,7 +17,7 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import MAX_TEXT, DialPlan, Reading, ReadingRule, read_number
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import find_param, parse_name_addr, split_list
+from edge_proxy.sip.headers import find_param, parse_name_addr
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri, parse_uri, recall_uri
 
@@ -33,13 +33,18 @@ _ASSERTED_CHARS: Final = len(_ASSERTED_BEGINS)
 _FROM_BEGINS: Final = b"From: <"
 _FROM_CHARS: Final = len(_FROM_BEGINS)
 _SEMICOLON: Final = 0x3B
+_LESS: Final = 0x3C
 _GREATER: Final = 0x3E
 _TAG_CHARS: Final = len(b">;tag=")
 _OUTSIDE_URIS: Final = bytes.maketrans(b"<>, \t\r\n\v\f", b"><>>>>>>>")
 """Changes a text that holds what ends a URI, or a comma, which may stand between two."""
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
-_COMMON: Final = re.compile(rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)""")
+_COMMON: Final = re.compile(
+    rb"[ \t]*+(?:" + grammar.QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)", re.DOTALL
+)
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
+_ONE_URI: Final = grammar.all_but(b"<> \t\r\n\v\f")
+"""Changes no text that stands in angle brackets as a whole."""
 _CONTEXT: Final = b"phone-context"
 _CONTEXTS: Final = re.compile(rb"phone-context[ \t]*+=[ \t]*+([^;]*+)")
 _PARTIES: Final = re.compile(rb"party[ \t]*+=", re.IGNORECASE)
@@ -101,10 +106,9 @@ def from_claim(message: Message, plan: DialPlan | None) -> Claim:
             try:
                 uri = parse_uri(uri_text)
             except RemoteProtocolError:
-                uri = None
-            if uri is not None:
-                text = uri_text[:512].decode("utf-8", "replace")
-                return Claim("From", text, uri, read_user(uri, plan))
+                return _unread_claim(message.value(grammar.FROM) or b"", "From")
+            text = uri_text[:512].decode("utf-8", "replace")
+            return Claim("From", text, uri, read_user(uri, plan))
     return read_claim(message.value(grammar.FROM) or b"", "From", plan)
 
 
@@ -190,12 +194,8 @@ def pieces_of(message: Message, kind: int) -> tuple[list[bytes], bool]:
     first = message.value(kind)
     if first is not None and _COMMA not in first and message.count(kind) == 1:
         return [first], False
-    pieces: list[bytes] = []
-    for value in message.values(kind):
-        pieces.extend(split_list(value, MAX_CLAIMS))
-        if len(pieces) > MAX_CLAIMS:
-            return pieces[:MAX_CLAIMS], True
-    return pieces, False
+    pieces = message.list_values(kind, MAX_CLAIMS)
+    return (pieces[:MAX_CLAIMS], True) if len(pieces) > MAX_CLAIMS else (pieces, False)
 
 
 def read_claim(value: bytes, header: str, plan: DialPlan | None, beside: Claim | None = None) -> Claim:
@@ -204,14 +204,29 @@ def read_claim(value: bytes, header: str, plan: DialPlan | None, beside: Claim |
     `beside` was read by the same plan: of the same URI nothing is read again.
     """
     try:
-        common = _COMMON.match(value)
-        uri_text = parse_name_addr(value, header).uri if common is None else common[1]
+        uri_text = _common_uri(value)
+        if uri_text is None:
+            uri_text = parse_name_addr(value, header).uri
         uri = parse_uri(uri_text)
     except RemoteProtocolError:
-        return Claim(header, value[:512].decode("utf-8", "replace"), None, None)
+        return _unread_claim(value, header)
     if beside is not None and uri is beside.uri:
         return Claim(header, beside.text, uri, beside.reading)
     return Claim(header, uri_text[:512].decode("utf-8", "replace"), uri, read_user(uri, plan))
+
+
+def _unread_claim(value: bytes, header: str) -> Claim:
+    return Claim(header, value[:512].decode("utf-8", "replace"), None, None)
+
+
+def _common_uri(value: bytes) -> bytes | None:
+    """The URI of an address as nearly all are written; None: it is another."""
+    if value and value[0] == _LESS:
+        text, found, behind = value[1:].partition(b">")
+        is_common = found and (not behind or behind[0] == _SEMICOLON) and text.translate(_ONE_URI) is text
+        return text if is_common else None
+    common = _COMMON.match(value)
+    return None if common is None else common[1]
 
 
 def read_user(uri: Uri, plan: DialPlan | None) -> Reading:

@@ -39,7 +39,8 @@ def may_reach(uri: Uri, reading: Reading, plan: DialPlan | None) -> tuple[E164, 
         _guess(uri.user, plan, found)
     if uri.user_params:
         params = unquote_to_bytes(uri.user_params[:1024]).decode("utf-8", "replace")
-        for written in _ROUTING_NUMBERS.findall(params)[:_MAX_ROUTING_NUMBERS]:
+        has_any = "rn" in params.lower()
+        for written in _ROUTING_NUMBERS.findall(params)[:_MAX_ROUTING_NUMBERS] if has_any else ():
             number = read_number(written.strip(), plan).number
             if number is None:
                 _guess(written, plan, found)

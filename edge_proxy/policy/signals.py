@@ -8,6 +8,7 @@ whoever wrote it, since nobody gains by adding one to a good call.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from edge_proxy.addr import UNKNOWN_ASN
@@ -26,7 +27,11 @@ _IP_ACCESS: Final = (
     "ieee-802.", "adsl", "radsl", "sdsl", "hdsl", "vdsl", "g.shdsl", "idsl", "docsis", "gpon", "xgpon", "dvb-rcs2",
     "3gpp-e-utran", "3gpp-nr", "3gpp-wlan", "wlan", "untrusted-non-3gpp",
 )  # fmt: skip
-_CALLER_PARAMS: Final = re.compile(rb";(isup-oli|oli|cpc|pstn-params|verstat)=([^;\s]{0,32})", re.IGNORECASE)
+_MOST_CALLER_PARAMS: Final = 16
+"""Of one URI; each becomes a signal, and a network writes one or two."""
+_CALLER_PARAMS: Final = re.compile(
+    rb";(?=[iocpvIOCPV])(isup-oli|oli|cpc|pstn-params|verstat)=([^;\s]{0,32})", re.IGNORECASE
+)
 _CIRCUIT_LINES: Final = {
     "02": "number not identified", "07": "operator handled", "25": "toll-free from a coin line", "27": "coin line",
     "30": "intercept", "31": "intercept", "32": "intercept", "34": "operator handled", "52": "OUTWATS",
@@ -159,7 +164,7 @@ def _identities(facts: CallFacts, found: list[tuple[str, str]]) -> None:
 def _caller_params(uri: Uri, facts: CallFacts, found: list[tuple[str, str]]) -> None:
     # A tel URI's parameters stand in both places.
     for text in (uri.user_params, uri.params) if uri.host else (uri.params,):
-        for match in _CALLER_PARAMS.finditer(text):
+        for match in islice(_CALLER_PARAMS.finditer(text), _MOST_CALLER_PARAMS):
             name, value = match[1].lower().decode("ascii"), match[2].decode("utf-8", "replace")
             if name == "verstat":
                 _verstat(value, facts, found)

@@ -20,7 +20,7 @@ from edge_proxy.sip.uri import parse_uri
 
 _ONE_PLAIN_VALUE: Final = re.compile(rb"[^\",<>:]*+<?+[ \t]*+(?:sips?|tel):[^,]*+", re.IGNORECASE)
 _QUOTED_OR_PARAM: Final = re.compile(
-    rb'"(?:[^"\\]|\\.)*+"|;[ \t]*+([^;=<>@?,"\s]++)(?:[ \t]*+=[ \t]*+[^;<>@?,"\s]*+)?+', re.DOTALL
+    grammar.QUOTED + rb'|;[ \t]*+([^;=<>@?,"\s]++)(?:[ \t]*+=[ \t]*+[^;<>@?,"\s]*+)?+', re.DOTALL
 )
 _PERCENT: Final = 0x25
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes

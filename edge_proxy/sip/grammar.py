@@ -142,6 +142,26 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 
 is_token = _TOKEN.fullmatch
 
+_ESCAPE: Final = rb"\\."
+_ESCAPE_AND_FEW: Final = rb'\\.[^"\\]{0,6}+'
+_ESCAPE_AND_MORE: Final = rb'\\.[^"\\]*+'
+QUOTED: Final = (
+    rb'"(?:[^"]*+(?<!\\)"|[^"\\]*+(?:'
+    + _ESCAPE * 7
+    + _ESCAPE_AND_MORE
+    + rb"|"
+    + _ESCAPE_AND_FEW * 3
+    + _ESCAPE_AND_MORE
+    + rb"|"
+    + _ESCAPE_AND_MORE
+    + rb')*+")'
+)
+"""A quoted string, as part of a pattern with `re.DOTALL`: up to the first quote that is not escaped.
+
+A quote with no backslash before it is that one, and is found at a few instructions a byte. Behind escapes it is found
+several at a turn, since it is turns that cost.
+"""
+
 
 def header_kind(name: bytes) -> int:
     """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""

@@ -16,15 +16,13 @@ from edge_proxy.sip import grammar
 
 # One top-level piece of a list: quoted strings and <...> may hold commas (§7.3.1).
 # Possessive quantifiers throughout: no input makes these patterns backtrack.
-_QUOTED: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_QUOTED: Final = grammar.QUOTED
 _LIST_PIECE: Final = re.compile(rb"(?:" + _QUOTED + rb"|<[^<>]*+>|[^\",<>]++)++", re.DOTALL)
 _ANY_NUMBER: Final = 1 << 30
 _PARAM: Final = re.compile(
     rb"[ \t]*;[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb"|\[[^\]\"]*\]|[^\s;,\"<>]*))?",
     re.DOTALL,
 )
-_INITIALS_OF_VIA: Final = b"=brmaBRMA"
-"""What begins no parameter of a Via that nobody asks for, where all of them are tokens."""
 _PARAMS_OF_VIA: Final = frozenset((b"branch", b"rport", b"received", b"maddr", b"alias"))
 _NOT_OF_VIA: Final = re.compile(
     rb"(?>(?:[ \t]*;[ \t]*(?!(?:branch|rport|received|maddr|alias)(?![A-Za-z0-9\-.!%*_+`'~]))[A-Za-z0-9\-.!%*_+`'~]++"
@@ -56,15 +54,18 @@ _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking 
 _CR: Final = 0x0D
 _LF: Final = 0x0A
 _QUOTE: Final = 0x22
-_BACKSLASH: Final = 0x5C
 _SEMICOLON: Final = 0x3B
 _EQUALS: Final = 0x3D
 _BLANK: Final = 0x20
 _QUESTION: Final = 0x3F
+_A: Final = 0x61
+_B: Final = 0x62
+_M: Final = 0x6D
+_R: Final = 0x72
+_CAPITAL_R: Final = 0x52
 _LESS: Final = 0x3C
 _GREATER: Final = 0x3E
 _PARAMS_BEGIN: Final = (b";", b"")
-_INITIALS_OF_WHERE_FROM: Final = b"rR"
 _WHERE_FROM: Final = (b"received", b"rport")
 _SECONDS: Final = re.compile(rb"[ \t]*([0-9]{1,9})(?![0-9])")
 _DIGITS_AND_METHOD: Final = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]+)")
@@ -291,10 +292,10 @@ def parse_via(value: bytes) -> Via:
     texts = params.split(b";", _MOST_PARAMS)
     if len(texts) > _MOST_PARAMS:
         return _any_via(value)
-    has_tokens = params.translate(_SIMPLE) is params
+    if params.translate(_SIMPLE) is params:
+        via = _via_of_tokens(sent, texts, params.lower().split(b";"))
+        return _any_via(value) if via is None else via
     for text in texts:
-        if has_tokens and text and text[0] not in _INITIALS_OF_VIA:
-            continue
         if text == b"rport":
             rport = b""
         elif text.startswith(b"branch="):
@@ -306,6 +307,51 @@ def parse_via(value: bytes) -> Via:
         elif not _is_of_no_via(text):
             return _any_via(value)
     return Via(sent, branch, rport, received)
+
+
+def _via_of_tokens(sent: SentBy, texts: list[bytes], lowered: list[bytes]) -> Via | None:
+    """A Via with these parameters, all tokens, given also in lower case; None: one of them has no name.
+
+    Of each name the last one counts, and only that is taken out: they may be many.
+    """
+    branch = rport = received = maddr = -1
+    has_alias = False
+    for place, text in enumerate(lowered):
+        initial = text[0] if text else _EQUALS
+        if initial == _EQUALS:
+            return None
+        if initial == _R:
+            if _is_named(text, b"rport"):
+                rport = place
+            elif _is_named(text, b"received"):
+                received = place
+        elif initial == _B:
+            if _is_named(text, b"branch"):
+                branch = place
+        elif initial == _M:
+            if _is_named(text, b"maddr"):
+                maddr = place
+        elif initial == _A and _is_named(text, b"alias"):
+            has_alias = True
+    return Via(
+        sent,
+        _value_of(texts, branch) or b"",
+        _value_of(texts, rport),
+        _value_of(texts, received),
+        _value_of(texts, maddr),
+        has_alias,
+    )
+
+
+def _is_named(text: bytes, name: bytes) -> bool:
+    """Whether a parameter in lower case has this name."""
+    size = len(name)
+    return text.startswith(name) and (len(text) == size or text[size] == _EQUALS)
+
+
+def _value_of(texts: list[bytes], place: int) -> bytes | None:
+    """The value of the parameter at a place: b"" when it has none, None when it is nowhere (-1)."""
+    return None if place < 0 else texts[place].partition(b"=")[2]
 
 
 def _is_of_no_via(text: bytes) -> bool:
@@ -388,11 +434,7 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
     position = head.end()
     plain = _simple_params(value[position:])
     if plain:
-        pieces += [
-            b";" + text
-            for text in plain
-            if text[0] not in _INITIALS_OF_WHERE_FROM or text.partition(b"=")[0].lower() not in _WHERE_FROM
-        ]
+        pieces += [b";" + text for text in plain if not _says_where_from(text)]
         position = len(value)
     while position < len(value):
         others = _NOT_OF_VIA.match(value, position)
@@ -411,6 +453,15 @@ def stamp_via(value: bytes, via: Via, source: Address) -> bytes:
         pieces.append(b";rport=%d" % source.port)
     pieces.append(value[position:])  # nothing, but in a Via that was refused and is sent back
     return b"".join(pieces)
+
+
+def _says_where_from(text: bytes) -> bool:
+    """Whether a parameter of tokens is `received` or `rport`."""
+    initial = text[0]
+    if initial != _R and initial != _CAPITAL_R:
+        return False
+    lowered = text.lower()
+    return _is_named(lowered, b"rport") or _is_named(lowered, b"received")
 
 
 def response_address(via: Via, source: Address | None) -> Address | None:
@@ -452,9 +503,7 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
         uri, found, params = value[1:].partition(b">")
         if found and (not params or params[0] == _SEMICOLON) and _LESS not in uri and _CR not in uri and _LF not in uri:
             return NameAddr(b"", trimmed(uri), params)
-    # Each escape in a quoted string is one turn of the pattern, and so is made none; where something stands stays.
-    plain = value.replace(b"\\\\", b"\0\0").replace(b'\\"', b"\0\0") if _BACKSLASH in value else value
-    match = _NAME_ADDR.match(plain)
+    match = _NAME_ADDR.match(value)
     if match is not None:
         params = value[match.end() :]
         if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:

@@ -187,6 +187,11 @@ def _read_usual_start_line(line: bytes) -> StartLine | None:
 
 def _read_start_line(message: Message) -> MalformedMessageError | None:
     line = message.start_line
+    usual = _read_usual_start_line(line) if line.endswith(_AFTER_URI) else None
+    if usual is not None:
+        message.method = usual.method
+        message.uri = usual.uri
+        return None
     request = _REQUEST_LINE.fullmatch(line)
     if request is not None:
         message.method = request[1]

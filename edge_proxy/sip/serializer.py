@@ -130,5 +130,5 @@ def _answer_to(source: Address) -> bytes:
 
 def quote(text: str) -> str:
     """`text` as a quoted-string (RFC 3261 §25.1); control characters become blanks."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     return '"' + clean.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -169,6 +169,11 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
     yield "Diversion in a line", _with("Diversion: " + ",".join([f"{one};reason=unknown"] * (longest // 45)))
     yield "Reason in a line", _with("Reason: " + ",".join(["Q.850;cause=16"] * (longest // 16)))
     yield "digits in the Request-URI", _with().replace(b"sip:+14155550999@", b"sip:" + b"9" * longest + b"@")
+    yield "escapes and commas in quotes", _with('P-Asserted-Identity: "' + '\\"a,' * (longest // 4 - 10) + f'" {one}')
+    yield "pairs of escapes in quotes", _with('P-Asserted-Identity: "' + "a\\a\\\\" * (longest // 5 - 10) + f'" {one}')
+    yield "90 parameters of Via that begin like ours", _with().replace(b";rport", b";rpor" * 90 + b";rport")
+    yield "90 times received in Via", _with().replace(b";rport", b";Received" * 90 + b";rport")
+    yield "tel URI of many signals", _with("P-Asserted-Identity: <tel:+12025550100" + ";oli=1" * (longest // 6) + ">")
 
 
 def fuzzed() -> Iterator[tuple[str, bytes]]:

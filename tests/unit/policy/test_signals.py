@@ -114,6 +114,10 @@ def test_parameter_of_the_caller_gives_its_signal(from_: str, names: list[str]) 
     assert signals_of(invite(asserted)) == names
 
 
+def test_parameters_of_the_caller_beyond_any_use_are_no_signals() -> None:
+    assert signals_of(invite(from_=f"<sip:{OWNED}@x{';oli=0' * 20}>;tag=1")) == ["oli"] * 16
+
+
 @pytest.mark.parametrize(
     ("contact", "names"),
     [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_proxy.addr import Address
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.sip import headers
+from edge_proxy.sip import grammar, headers
 from edge_proxy.sip.headers import (
     Via,
     find_param,
@@ -473,3 +473,34 @@ def test_senders_that_share_a_place_are_told_apart() -> None:
             via = parse_via(b"SIP/2.0/UDP %s;branch=z9hG4bK1;rport" % host)
             assert (via.sent_by, via.branch, via.rport) == (host, b"z9hG4bK1", b"")
             assert parse_via(b"SIP/2.0/UDP %s" % host).sent_by == host
+
+
+def _end_of_quoted(text: bytes) -> int:
+    """Behind the first quote that is not escaped; -1 when there is none."""
+    at = 1
+    while at < len(text):
+        if text[at : at + 1] == b'"':
+            return at + 1
+        at += 2 if text[at : at + 1] == b"\\" else 1
+    return -1
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\\", b'"', b"a", b",", b"\n", b"\\\\", b'\\"', b"\\a", b"\\\\" * 7, b"longer than few"])
+    )
+)
+def test_quoted_string_ends_at_its_first_quote_that_is_not_escaped(pieces: list[bytes]) -> None:
+    text = b'"' + b"".join(pieces)
+    match = re.match(grammar.QUOTED, text, re.DOTALL)
+    assert (-1 if match is None else match.end()) == _end_of_quoted(text)
+
+
+def test_via_of_many_parameters_that_begin_like_ours_is_read_and_stamped_like_one_of_few() -> None:
+    begin = b"SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKa"
+    others = b"".join(b";rpor%d=x;recei=%d" % (number, number) for number in range(12))
+    value = begin + b";Received=10.9.9.9" + others + b";rport"
+    via = parse_via(value)
+    assert (via.branch, via.rport, via.received) == (b"z9hG4bKa", b"", b"10.9.9.9")
+    stamped = stamp_via(value, via, Address("192.0.2.1", 6000))
+    assert stamped == begin + others + b";received=192.0.2.1;rport=6000"
