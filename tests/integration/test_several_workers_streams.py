@@ -121,7 +121,15 @@ def test_killed_worker_takes_its_connections_and_nobody_elses(tmp_path: Path) ->
         def connect() -> socket.socket:
             return stack.enter_context(socket.create_connection(where, 5, source_address=(ACME_HOST, 0)))
 
-        before = [connect() for _ in range(12)]
+        before: list[socket.socket] = []
+        for busy in range(WORKERS):  # while one is held up, the other takes who comes
+            held = [proxy.worker_pid(number) for number in range(WORKERS) if number != busy]
+            for pid in held:
+                os.kill(pid, signal.SIGSTOP)
+            before += [connect() for _ in range(6)]
+            time.sleep(0.3)
+            for pid in held:
+                os.kill(pid, signal.SIGCONT)
         assert [refusals(proxy, one, 6) for one in before] == [6] * 12
         assert proxy.scrape().total("hand_overs_total", result="carried") > 0
         os.kill(proxy.worker_pid(1), signal.SIGKILL)
