@@ -237,12 +237,13 @@ class ProxyProcess:
         return scrape(f"{PROXY_HOST}:{self.site.metrics_port}")
 
     def wait_for(self, holds: Callable[[Samples], bool], what: str, timeout_s: float = 10.0) -> Samples:
-        """Scrape until `holds`; the scrape it held for."""
+        """Scrape until `holds`, and once more: a page is written while calls go on, its first lines before its last."""
         deadline = time.monotonic() + timeout_s
         while True:
             samples = self.scrape()
             if holds(samples):
-                return samples
+                whole = self.scrape()
+                return whole if holds(whole) else samples
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} did not happen within {timeout_s} s; log:\n{self.log_text()[-2000:]}")
             time.sleep(0.02)
