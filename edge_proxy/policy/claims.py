@@ -17,7 +17,7 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
 from edge_proxy.numbers.e164 import MAX_TEXT, DialPlan, Reading, ReadingRule, read_number
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import find_param, parse_name_addr
+from edge_proxy.sip.headers import find_param, may_hide_more, parse_name_addr
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.uri import Uri, parse_uri, recall_uri
 
@@ -40,7 +40,7 @@ _OUTSIDE_URIS: Final = bytes.maketrans(b"<>, \t\r\n\v\f", b"><>>>>>>>")
 """Changes a text that holds what ends a URI, or a comma, which may stand between two."""
 NO_PRIVACY: Final[frozenset[bytes]] = frozenset()
 _COMMON: Final = re.compile(
-    rb"[ \t]*+(?:" + grammar.QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;|\Z)", re.DOTALL
+    rb"[ \t]*+(?:\"[^\"\\]*+\"|[A-Za-z0-9\-.!%*_+`'~ \t]*+)[ \t]*+<([^<>\s]*+)>(?:;[^\",<>]*+)?+\Z"
 )
 """What nearly every address looks like: its URI, read to the same result as by `parse_name_addr`."""
 _ONE_URI: Final = grammar.all_but(b"<> \t\r\n\v\f")
@@ -223,8 +223,8 @@ def _common_uri(value: bytes) -> bytes | None:
     """The URI of an address as nearly all are written; None: it is another."""
     if value and value[0] == _LESS:
         text, found, behind = value[1:].partition(b">")
-        is_common = found and (not behind or behind[0] == _SEMICOLON) and text.translate(_ONE_URI) is text
-        return text if is_common else None
+        is_common = not behind or (behind[0] == _SEMICOLON and not may_hide_more(behind))
+        return text if found and is_common and text.translate(_ONE_URI) is text else None
     common = _COMMON.match(value)
     return None if common is None else common[1]
 

@@ -142,24 +142,10 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 
 is_token = _TOKEN.fullmatch
 
-_ESCAPE: Final = rb"\\."
-_ESCAPE_AND_FEW: Final = rb'\\.[^"\\]{0,6}+'
-_ESCAPE_AND_MORE: Final = rb'\\.[^"\\]*+'
-QUOTED: Final = (
-    rb'"(?:[^"]*+(?<!\\)"|[^"\\]*+(?:'
-    + _ESCAPE * 7
-    + _ESCAPE_AND_MORE
-    + rb"|"
-    + _ESCAPE_AND_FEW * 3
-    + _ESCAPE_AND_MORE
-    + rb"|"
-    + _ESCAPE_AND_MORE
-    + rb')*+")'
-)
+QUOTED: Final = rb'"(?:[^"]*+(?<!\\)"|[^"\\]*+(?:\\.[^"\\]*+)*+")'
 """A quoted string, as part of a pattern with `re.DOTALL`: up to the first quote that is not escaped.
 
-A quote with no backslash before it is that one, and is found at a few instructions a byte. Behind escapes it is found
-several at a turn, since it is turns that cost.
+A quote with no backslash before it is that one, and is found at a few instructions a byte.
 """
 
 

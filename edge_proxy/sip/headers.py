@@ -50,6 +50,7 @@ _READABLE_VIA: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:[ \t]*:[ \t]*([0-9]{1,5})(?![0-9]))?"
 )
 _NAME_ADDR: Final = re.compile(rb"((?:" + _QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]++)*+)<([^<>\r\n]*+)>", re.DOTALL)
+_PARAMS: Final = re.compile(rb"(?:" + _QUOTED + rb"|[^\",<>]++)*+", re.DOTALL)
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
 _CR: Final = 0x0D
 _LF: Final = 0x0A
@@ -58,6 +59,7 @@ _SEMICOLON: Final = 0x3B
 _EQUALS: Final = 0x3D
 _BLANK: Final = 0x20
 _QUESTION: Final = 0x3F
+_BACKSLASH: Final = 0x5C
 _A: Final = 0x61
 _B: Final = 0x62
 _M: Final = 0x6D
@@ -81,7 +83,8 @@ def trimmed(value: bytes) -> bytes:
 def split_list(value: bytes, most: int = _ANY_NUMBER) -> list[bytes]:
     """The pieces of a comma-separated header value, trimmed; commas in quotes or angle brackets do not split.
 
-    Of more than `most` pieces there is one more than that, and what it holds is of no use.
+    Of more than `most` pieces there is one more than that, and what it holds is of no use. A value with more escapes
+    than anybody writes is one piece, which `parse_name_addr` refuses.
     """
     if _COMMA not in value:
         return [trimmed(value)]
@@ -104,6 +107,8 @@ def split_list(value: bytes, most: int = _ANY_NUMBER) -> list[bytes]:
         else:
             return pieces
         pieces.clear()
+    if _has_many_escapes(value):
+        return [value.strip(b" \t")]
     position = 0
     while len(pieces) < most:
         match = _LIST_PIECE.match(value, position)
@@ -127,11 +132,17 @@ def first_of_list(value: bytes) -> bytes:
     first = value.partition(b",")[0]
     if _LESS not in first and _QUOTE not in first and _GREATER not in first:
         return trimmed(first)
+    if _has_many_escapes(value):
+        return value.strip(b" \t")
     match = _LIST_PIECE.match(value)
     end = match.end() if match else 0
     if end < len(value) and value[end] != _COMMA:
         return value.strip(b" \t")
     return value[:end].strip(b" \t")
+
+
+def _has_many_escapes(value: bytes) -> bool:
+    return _BACKSLASH in value and value.count(b"\\") > _MOST_ESCAPES
 
 
 def find_param(params: bytes, name: bytes) -> bytes | None:
@@ -236,6 +247,8 @@ _latest: Final[list[SentBy | None]] = [None] * _PLACES
 """The latest of them, each at a place that some bytes of its address and port make: found without a slice."""
 _MOST_PARAMS: Final = 100
 """Of a Via, From or To; some fifteen are registered of a Via. Counted as semicolons, wherever they stand."""
+_MOST_ESCAPES: Final = 100
+"""Of a name-addr or Via; a display name has one or two, if any. Counted as backslashes, wherever they stand."""
 _LONGEST_SENDER_BYTES: Final = 80
 
 
@@ -364,6 +377,8 @@ def _any_via(value: bytes) -> Via:
     """A Via value however it is spelt; to the same result as `parse_via` reads the usual ones."""
     if value.count(b";") > _MOST_PARAMS:
         raise RemoteProtocolError(f"Via has more than {_MOST_PARAMS} parameters", rfc="3261 §20.42")
+    if _has_many_escapes(value):
+        raise RemoteProtocolError(f"Via has more than {_MOST_ESCAPES} escapes", rfc="3261 §25.1")
     match = _VIA.match(value)
     if match is None:
         raise RemoteProtocolError("Via is not SIP/2.0/transport host[:port]", rfc="3261 §20.42")
@@ -408,10 +423,10 @@ def _port(text: bytes) -> int:
 def readable_via(value: bytes) -> Via | None:
     """What can be read of a Via that `parse_via` refused: enough to know where an answer goes; None when it is not.
 
-    One with more parameters than anybody has use for is not worth an answer, which would have to bring them all back.
+    One with more in it than anybody has use for is not worth an answer, which would have to bring it all back.
     """
     match = _READABLE_VIA.match(value)
-    if match is None or value.count(b";") > _MOST_PARAMS:
+    if match is None or value.count(b";") > _MOST_PARAMS or _has_many_escapes(value):
         return None
     port = int(match[3] or 0)
     rport = find_param(value[match.end() :], b"rport")
@@ -496,25 +511,36 @@ class NameAddr:
         return f"NameAddr(display={self.display!r}, uri={self.uri!r}, params={self.params!r})"
 
 
+def may_hide_more(params: bytes) -> bool:
+    """Whether there may be more than parameters in what stands behind an address: one could be another address for who
+    takes the end of a quoted string for its beginning."""
+    return _QUOTE in params or _LESS in params or _GREATER in params or _COMMA in params
+
+
 def parse_name_addr(value: bytes, header: str) -> NameAddr:
     """One name-addr or addr-spec; `header` is named in the error."""
     if value and value[0] == _LESS:
         # No display name: what most values begin with.
         uri, found, params = value[1:].partition(b">")
-        if found and (not params or params[0] == _SEMICOLON) and _LESS not in uri and _CR not in uri and _LF not in uri:
+        is_plain = not params or (params[0] == _SEMICOLON and not may_hide_more(params))
+        if found and is_plain and _LESS not in uri and _CR not in uri and _LF not in uri:
             return NameAddr(b"", trimmed(uri), params)
+    if _has_many_escapes(value):
+        raise RemoteProtocolError(f"{header} has more than {_MOST_ESCAPES} escapes", rfc="3261 §25.1")
     match = _NAME_ADDR.match(value)
     if match is not None:
         params = value[match.end() :]
         if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
             raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
+        if may_hide_more(params) and _PARAMS.fullmatch(params) is None:
+            raise RemoteProtocolError(f"{header} has more than parameters behind its address", rfc="3261 §20.10")
         display = value[: match.end(1)]
         return NameAddr(display.strip(b" \t"), value[match.start(2) : match.end(2)].strip(b" \t"), params)
     if _LESS in value or _GREATER in value or _QUOTE in value:
         raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
     uri, semicolon, params = value.partition(b";")
     uri = uri.strip(b" \t")
-    if not uri or _BLANK in uri or _COMMA in uri or _QUESTION in uri:
+    if not uri or _BLANK in uri or _COMMA in value or _QUESTION in uri:
         raise RemoteProtocolError(f"{header} is not an address", rfc="3261 §20.10")
     return NameAddr(b"", uri, semicolon + params)
 

@@ -80,6 +80,12 @@ PAI_FORMS = [
     (f"<sip:{OWNED}@x", [None]),
     (f"<sip:{OWNED}@x> <tel:{FOREIGN}>", [None]),
     (f'"{OWNED} <sip:{FOREIGN}@x>', [None]),
+    (f'<sip:{OWNED}@x>;a="b, <sip:{FOREIGN}@x>', [None]),
+    (f'"A" <sip:{OWNED}@x>;a="b, <sip:{FOREIGN}@x>', [None]),
+    (f'<sip:{OWNED}@x>;a="b,", <sip:{FOREIGN}@x>', [OWN, OTHER]),
+    (f"<sip:{OWNED}@x>;a=>, sip:{FOREIGN}@x", [None]),
+    (f'<sip:{OWNED}@x>;a="' + "\\b" * 101 + f'", <sip:{FOREIGN}@x>', [None]),
+    (f'<sip:{OWNED}@x>;a="' + "\\b" * 100 + f'", <sip:{FOREIGN}@x>', [OWN, OTHER]),
 ]
 
 

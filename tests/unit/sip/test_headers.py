@@ -15,6 +15,7 @@ from edge_proxy.sip import grammar, headers
 from edge_proxy.sip.headers import (
     Via,
     find_param,
+    first_of_list,
     parse_cseq,
     parse_name_addr,
     parse_retry_after,
@@ -114,6 +115,13 @@ def test_name_addr_reads_what_stands_where(value: bytes, parsed: tuple[bytes, by
         b"<sip:good@b>evil@b",
         b'<sip:good@b>"evil"',
         b"<<sip:a@b>>",
+        b"<sip:good@b>;tag=1, <sip:evil@b>",
+        b"<sip:good@b>;tag=1, sip:evil@b",
+        b"sip:good@b;tag=1, sip:evil@b",
+        b'<sip:good@b>;x="y, <sip:evil@b>',
+        b'A <sip:good@b>;x="y, <sip:evil@b>',
+        b'"A" <sip:good@b>;x="y", <sip:evil@b>;y="z"',
+        b"<sip:good@b>;x=>, sip:evil@b",
     ],
 )
 def test_address_that_others_might_read_differently_is_refused(value: bytes) -> None:
@@ -224,6 +232,21 @@ def test_refused_via_still_says_where_its_answer_goes(value: bytes, host: bytes,
     assert stamped.replace(b";received=198.51.100.10", b"") == value
 
 
+@pytest.mark.parametrize("behind", [b"", b', "B" <sip:c@d>'])
+def test_address_with_escapes_without_end_is_refused_unread(behind: bytes) -> None:
+    """Nobody's name has them, and each costs as much as thirty other bytes. As a list it is one piece."""
+    readable = b'"' + b'\\"' * 98 + b'\\\\" <sip:a@b>'
+    assert parse_name_addr(readable, "From").uri == b"sip:a@b"
+    value = b'"' + b'\\"' * 99 + b'\\\\" <sip:a@b>' + behind
+    (piece,) = split_list(value)
+    assert first_of_list(value) == piece
+    with pytest.raises(RemoteProtocolError, match="From has more than 100 escapes"):
+        parse_name_addr(piece, "From")
+    hidden = b'<sip:a@b>;x="' + b"\\x" * 101 + b'", <sip:evil@d>'
+    with pytest.raises(RemoteProtocolError, match="From has more than 100 escapes"):
+        parse_name_addr(split_list(hidden)[0], "From")
+
+
 def test_via_with_parameters_without_end_is_neither_read_nor_answered() -> None:
     """Reading them, and bringing them all back, would be the sender's to order."""
     value = b"SIP/2.0/UDP h.example" + b";a=b" * 99 + b";branch=x"
@@ -231,6 +254,14 @@ def test_via_with_parameters_without_end_is_neither_read_nor_answered() -> None:
     with pytest.raises(RemoteProtocolError, match="more than 100 parameters"):
         parse_via(value + b";c")
     assert readable_via(value + b";c") is None
+
+
+def test_via_with_escapes_without_end_is_neither_read_nor_answered() -> None:
+    value = b'SIP/2.0/UDP h.example;branch=x;a="' + b"\\a" * 99
+    assert parse_via(value + b'\\a"').branch == b"x"
+    with pytest.raises(RemoteProtocolError, match="Via has more than 100 escapes"):
+        parse_via(value + b'\\a\\a"')
+    assert readable_via(value + b'\\a\\a"') is None
 
 
 def test_from_with_parameters_without_end_is_refused_unread() -> None:
