@@ -38,9 +38,9 @@ from edge_proxy.policy.traces import forget_descriptions
 from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
-from edge_proxy.sip.headers import forget_senders
 from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.uri import forget_uris
+from edge_proxy.sip.via import forget_senders
 from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.journal_watch import JournalWatch

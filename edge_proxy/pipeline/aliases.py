@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from edge_proxy.addr import TLS, UDP, Address, Listener
 from edge_proxy.pipeline.peers import Peer
-from edge_proxy.sip.headers import response_address
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.via import response_address
 
 
 class Alias(NamedTuple):

@@ -47,11 +47,11 @@ from edge_proxy.routing.reductions import falls_into
 from edge_proxy.routing.targets import Egress
 from edge_proxy.routing.topology import Inward, TopologyVeil
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import response_address
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, phrase_about, stamp_top_via
+from edge_proxy.sip.via import response_address
 from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
 from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.keys import key_of_transaction, server_key, transaction_key

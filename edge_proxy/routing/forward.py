@@ -14,10 +14,11 @@ from edge_proxy.addr import Listener, Transport
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import Via, parse_name_addr
+from edge_proxy.sip.headers import parse_name_addr
 from edge_proxy.sip.message import HeaderLine, Message
 from edge_proxy.sip.serializer import join
 from edge_proxy.sip.uri import Uri, parse_uri
+from edge_proxy.sip.via import Via
 
 TOKEN_PARAM: Final = b"ep"
 """The URI parameter of our Record-Route that carries the dialog token."""

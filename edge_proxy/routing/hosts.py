@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from edge_proxy.errors import RemoteProtocolError
-from edge_proxy.sip.headers import NameAddr, parse_name_addr, parse_via, split_list
+from edge_proxy.sip.headers import NameAddr, parse_name_addr, split_list
+from edge_proxy.sip.via import parse_via
 
 _SIP_URI: Final = re.compile(
     rb"(sips?:(?:[^@\s<>\"]*+@)?)(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(:[0-9]{1,5})?(?=[;?]|\Z)(.*)",

@@ -16,8 +16,8 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.forward import MOST_ROUTES, OwnUris
 from edge_proxy.routing.keyed import keyed
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.via import parse_via
 
 _MARK_BYTES: Final = 6
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes

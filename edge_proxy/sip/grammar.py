@@ -135,14 +135,14 @@ def only(allowed: bytes) -> bytes:
 
 
 ALPHANUMERIC: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-TOKEN_BYTES: Final = ALPHANUMERIC + b"-.!%*_+`'~"
+TOKEN_BYTES: Final[bytes] = ALPHANUMERIC + b"-.!%*_+`'~"
 
 TOKEN_ONLY: Final = only(TOKEN_BYTES)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 
 is_token = _TOKEN.fullmatch
 
-QUOTED: Final = rb'"(?:[^"]*+(?<!\\)"|[^"\\]*+(?:\\.[^"\\]*+)*+")'
+QUOTED: Final[bytes] = rb'"(?:[^"]*+(?<!\\)"|[^"\\]*+(?:\\.[^"\\]*+)*+")'
 """A quoted string, as part of a pattern with `re.DOTALL`: up to the first quote that is not escaped.
 
 A quote with no backslash before it is that one, and is found at a few instructions a byte.

@@ -13,7 +13,8 @@ from typing import Final, final
 
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import Via, first_of_list, split_list, trimmed
+from edge_proxy.sip.headers import first_of_list, split_list, trimmed
+from edge_proxy.sip.via import Via
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _BLANK: Final = 0x20

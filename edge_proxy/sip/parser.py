@@ -12,10 +12,11 @@ from typing import Final
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
 from edge_proxy.sip.grammar import FIRST_REPEATABLE, HEADER_NAMES
-from edge_proxy.sip.headers import parse_cseq, parse_tag, parse_via, readable_via
+from edge_proxy.sip.headers import parse_cseq, parse_tag
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.message import NO_LINES, HeaderLine, Message, StartLine
+from edge_proxy.sip.via import parse_via, readable_via
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t\r\n<>\"]+) (?i:SIP)/([0-9]+)\.([0-9]+)")
 _STATUS_LINE: Final = re.compile(rb"(?i:SIP)/([0-9]+)\.([0-9]+) ([1-6][0-9][0-9]) ([^\r\n]*)")

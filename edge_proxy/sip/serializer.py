@@ -8,8 +8,8 @@ from typing import Final
 
 from edge_proxy.addr import Address
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import stamp_via
 from edge_proxy.sip.message import Message
+from edge_proxy.sip.via import stamp_via
 
 try:
     from edge_proxy.sip._joined import joined

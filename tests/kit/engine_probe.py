@@ -112,13 +112,13 @@ def show(value: object) -> str:
 
 
 def _headers(value: bytes) -> str:
-    from edge_proxy.sip import headers
+    from edge_proxy.sip import headers, via
 
     return "\n".join(
         (
             attempt(lambda: headers.split_list(value)),
             attempt(lambda: headers.find_param(value, b"tag")),
-            attempt(lambda: headers.readable_via(value) is None),
+            attempt(lambda: via.readable_via(value) is None),
             attempt(lambda: headers.parse_name_addr(value, "From")),
             attempt(lambda: headers.parse_tag(value, "From")),
             attempt(lambda: headers.parse_cseq(value)),

@@ -20,11 +20,12 @@ from edge_proxy.cli.demo.tally import NO_ANSWER, PeerReport
 from edge_proxy.cli.demo.transactions import GIVE_UP_S, T1_S, T2_S, Client, Sent
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import find_param, stamp_via
+from edge_proxy.sip.headers import find_param
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import parse_message
 from edge_proxy.sip.serializer import replace_first_value
+from edge_proxy.sip.via import stamp_via
 from edge_proxy.transaction.derive import build_ack, build_cancel
 from edge_proxy.transaction.keys import server_key
 

@@ -20,11 +20,11 @@ from edge_proxy.routing.forward import (
     via_line,
 )
 from edge_proxy.sip import grammar
-from edge_proxy.sip.headers import parse_via
 from edge_proxy.sip.limits import Limits
 from edge_proxy.sip.message import Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import parse_uri
+from edge_proxy.sip.via import parse_via
 from tests.kit.hostile_bytes import CALL, mutated
 from tests.kit.messages import answer, request, values
 
