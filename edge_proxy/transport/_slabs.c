@@ -4,7 +4,8 @@
    calls that is the size of the burst. Here the same object keeps a slab. Blocks of one size share a slab; what is to be
    known about it lies outside, so an empty slab keeps no page. `take_over()` puts this before CPython's allocators (PEP
    445: PyMem_SetAllocator), for good; what they gave before, and what is larger than 512 bytes, stays theirs, and is
-   told by its address. Whoever calls in holds the interpreter's lock, as the domains `mem` and `obj` demand.
+   told by its address. Whoever calls in holds the interpreter's lock, as the domains `mem` and `obj` demand; there is one
+   for all, as long as nobody makes an interpreter with a lock of its own (PEP 684).
 
    memory.py does without where this module is not built. */
 
@@ -14,6 +15,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define SLAB_BITS 14
 #define SLAB_BYTES ((size_t)1 << SLAB_BITS)
@@ -251,7 +253,8 @@ slab_realloc(void *context, void *block, size_t size)
 }
 
 PyDoc_STRVAR(take_over_doc,
-             "take_over() -> bool: from now on, small objects lie in slabs. False when there are no addresses for it.");
+             "take_over() -> bool: from now on, small objects lie in slabs. False when there are no addresses for it, or\n"
+             "when a page of the system is larger than a slab: to give one back would take its neighbours along.");
 
 static PyObject *
 take_over(PyObject *module, PyObject *nothing)
@@ -263,6 +266,8 @@ take_over(PyObject *module, PyObject *nothing)
 #else
     if (room != NULL)
         Py_RETURN_TRUE;
+    if (sizeof(size_t) < 8 || sysconf(_SC_PAGESIZE) > (long)SLAB_BYTES)
+        Py_RETURN_FALSE;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     char *found = mmap(NULL, ROOM + SLAB_BYTES, PROT_NONE, flags, -1, 0);
     if (found == MAP_FAILED)

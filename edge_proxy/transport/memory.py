@@ -9,10 +9,12 @@ and goes to the lists of free objects.
 
 from __future__ import annotations
 
+import _tracemalloc  # without what `tracemalloc` reads its findings with
 import contextlib
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,9 +39,11 @@ _SLABS_AT_ONCE: Final = 256
 def take_over() -> bool:
     """Let small objects lie in slabs from now on, in this process and its forks; False where that cannot be.
 
-    Who chose an allocator by PYTHONMALLOC keeps it.
+    Who chose an allocator by PYTHONMALLOC keeps it, and so does who has what is allocated checked (-X dev) or traced
+    (-X tracemalloc): that puts back what was there before when it ends, and that knows nothing of slabs.
     """
-    return HAS_SLABS and not os.environ.get("PYTHONMALLOC") and _slabs.take_over()
+    is_chosen = os.environ.get("PYTHONMALLOC") or sys.flags.dev_mode or _tracemalloc.is_tracing()
+    return HAS_SLABS and not is_chosen and _slabs.take_over()
 
 
 def give_back() -> bool:

@@ -6,6 +6,7 @@ Each test has a process of its own: an allocator is taken over for good.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -158,7 +159,46 @@ def test_without_addresses_all_stays_as_it_was() -> None:
 def test_an_allocator_that_was_chosen_stays() -> None:
     program = "from edge_proxy.transport.memory import take_over\nprint(take_over())"
     assert run(program, PYTHONMALLOC="malloc") == "False\n"
+    assert run(program, PYTHONDEVMODE="1") == "False\n"
     assert run(program) == "True\n"
+
+
+@needs_slabs
+def test_what_is_traced_stays_with_who_traces() -> None:
+    """tracemalloc puts back what was there before it; if slabs came in between, that would be given what it never
+    gave out. Slabs that were there first come back."""
+    program = """
+        from edge_proxy.transport.memory import take_over
+        print(take_over())
+        live = [str(number) for number in range(1000)]
+    """
+    assert run(program, PYTHONTRACEMALLOC="1") == "False\n"
+    said = run("""
+        import tracemalloc
+        from edge_proxy.transport.memory import take_over
+        assert take_over()
+        live = [str(number) for number in range(1000)]
+        tracemalloc.start()
+        live = [str(number) for number in range(2000)]
+        tracemalloc.stop()
+        assert live == [str(number) for number in range(2000)]
+        live = []
+        print("well")
+    """)
+    assert said == "well\n"
+
+
+@needs_slabs
+@pytest.mark.needs(shutil.which("cc") is not None, "no compiler here")
+def test_a_page_that_is_larger_than_a_slab_leaves_all_as_it_was(tmp_path: Path) -> None:
+    """Arm with pages of 64 KiB: of four slabs on a page one cannot go back alone."""
+    source, library = tmp_path / "pages.c", tmp_path / "pages.so"
+    source.write_text("long sysconf(int name) { (void)name; return 65536; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    program = "from edge_proxy.transport import _slabs\nprint(_slabs.take_over(), [str(each) for each in range(9)][-1])"
+    before = os.environ.get("LD_PRELOAD", "")
+    assert run(program, LD_PRELOAD=f"{before} {library}") == "False 8\n"
+    assert run(program) == "True 8\n"
 
 
 @needs_slabs
