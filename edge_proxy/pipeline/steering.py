@@ -22,6 +22,8 @@ SECOND_SHIFT: Final = 13
 
 _U32: Final = 0xFFFFFFFF
 _REMEMBERED: Final = 8192
+_LONGEST_REMEMBERED: Final = 256
+"""Bytes of a Call-ID: nothing has looked at a message yet, and what it says may be as long as a datagram."""
 _CARRIERS: Final = Side.CARRIERS
 _USUAL: Final = b"\nCall-ID: "
 _CALL_ID: Final = re.compile(rb"\n(?:call-id|i)[ \t]*:(?:[ \t]|\r\n[ \t])*+([^\s]*)", re.IGNORECASE)
@@ -99,10 +101,11 @@ class Steering:
         known = self._of_carriers if side is _CARRIERS else self._of_customers
         owner = known.get(call_id)
         if owner is None:
-            if len(known) >= _REMEMBERED:
-                known.clear()
             owner = owner_of(self._unveil(call_id) if side is _CARRIERS else call_id, self._workers)
-            known[call_id] = owner
+            if len(call_id) <= _LONGEST_REMEMBERED:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                known[call_id] = owner
         return owner
 
     def sort(

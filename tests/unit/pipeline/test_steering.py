@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,3 +83,18 @@ def test_sealed_call_id_is_owned_by_the_call_behind_it() -> None:
     seven = Steering(7, unveil={b"sealed": b"a@b"}.get)  # type: ignore[arg-type]  # asked for these only
     assert seven.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CARRIERS) == owner_of(b"a@b", 7)
     assert seven.owner(START + b"Call-ID: sealed\r\n\r\n", Side.CUSTOMERS) == owner_of(b"sealed", 7)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_long_call_ids_are_not_kept(side: Side) -> None:
+    """Anybody can send them, before anything else is looked at: thousands of the longest must not fill the memory."""
+    steering = Steering(7, unveil=lambda call_id: call_id)
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            call_id = b"%d@" % number + b"x" * 60_000
+            assert steering.owner(START + b"Call-ID: " + call_id + b"\r\n\r\n", side) == owner_of(call_id, 7)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 200 * 1_000
