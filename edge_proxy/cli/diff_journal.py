@@ -27,7 +27,7 @@ from edge_proxy.config import load_settings
 from edge_proxy.config.endpoints import parse_source
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.evidence.reading import attempt_lines
-from edge_proxy.evidence.record import AttemptRecord
+from edge_proxy.evidence.record import UNREADABLE, AttemptRecord
 from edge_proxy.pipeline.judgement import judge
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.access import Proof
@@ -115,7 +115,7 @@ def diff_journal(old: Path, new: Path, since: date | None, numbers: Path | None 
     for line in attempt_lines(settings.data_dir, since):
         try:
             record = _decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             unread += 1
             continue
         if record.at >= first:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from edge_proxy.evidence.reading import attempt_lines
+from edge_proxy.evidence.record import UNREADABLE
 
 MAX_NAMES: Final = 1000
 OTHERS: Final = "(others)"
@@ -94,7 +95,7 @@ def read_equipment(data_dir: Path, customer: str = "", since: date | None = None
     for line in attempt_lines(data_dir, since):
         try:
             call = _decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             view.unread += 1
             continue
         wanted = call.side == "customers" and call.method == "INVITE" and call.customer is not None

@@ -21,6 +21,8 @@ from edge_proxy.pipeline.record_text import MAX_TEXT_CHARS, bound_text, left_out
 
 MAX_ASSERTED = 8
 MAX_SIGNALS = 32
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading a line raises that is no record: no JSON, no UTF-8, or as deeply nested as only a forger makes it."""
 MAX_RECORD_BYTES = 256 * 1024
 """No record encodes to more: 22 texts and 48 entries of 512 characters of 6 bytes (`\\u0000`) are under 220 KiB."""
 
@@ -136,7 +138,7 @@ def encode(record: AttemptRecord | EndRecord) -> bytes:
 
 
 def decode(line: bytes) -> AttemptRecord | EndRecord:
-    """Read a record back, from `encode`'s bytes or from a journal line. Raises `msgspec.DecodeError`."""
+    """Read a record back, from `encode`'s bytes or from a journal line. Raises one of `UNREADABLE`."""
     record: AttemptRecord | EndRecord = _decode(line)
     return record
 

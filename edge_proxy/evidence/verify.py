@@ -22,6 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from edge_proxy.errors import EvidenceError
+from edge_proxy.evidence.record import UNREADABLE
 from edge_proxy.evidence.segments import LINE_PREFIX, NO_PREVIOUS, SEGMENT_NAME, segments_in
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -254,10 +255,10 @@ class _Check:
 
 
 def _kind(line: bytes) -> str | None:
-    """The record's kind; none when the line is not JSON."""
+    """The record's kind; none when the line cannot be read."""
     try:
         record: _Line = _decode_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return record.kind
 

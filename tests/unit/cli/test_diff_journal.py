@@ -158,6 +158,19 @@ def test_attempt_whose_record_is_too_little_is_left_out_and_counted(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "put", [b"", b'"\xff"', b'"",' + b'"x":' + b"[" * 100_000], ids=["no JSON", "no UTF-8", "deep"]
+)
+def test_line_that_was_altered_is_counted_and_passed_over(tmp_path: Path, config: dict[str, Any], put: bytes) -> None:
+    journal(tmp_path, attempt(), attempt(user_agent="altered"))
+    (segment,) = (tmp_path / "data" / "evidence" / "worker-0").iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b'"altered"', put))
+    path = written(tmp_path, "old", config)
+    done = run_command("diff", "--config", path, "--with", path, "--journal", "--json")
+    assert (done.returncode, json.loads(done.stdout)["judged"]) == (0, 1)
+    assert done.stderr == "1 lines are no records; `edge-proxy evidence verify` names them\n"
+
+
 def test_since_leaves_out_what_is_older(tmp_path: Path, config: dict[str, Any], compared: Compare) -> None:
     journal(tmp_path, attempt(at="2026-01-06T23:59:59.999999Z"), attempt(at="2026-01-07T00:00:00.000000Z"))
     assert compared(config, config, date(2026, 1, 7))[1]["judged"] == 1

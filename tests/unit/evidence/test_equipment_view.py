@@ -78,8 +78,9 @@ def test_only_calls_of_customers_count(tmp_path: Path) -> None:
     assert rows(tmp_path) == [("acme", "PBX", "07", "07", 1)]
 
 
-def test_damaged_line_is_counted_and_passed_over(tmp_path: Path) -> None:
-    journal(tmp_path, 0, [seen(1, "PBX", "05"), seen(2, "PBX", "06").replace(b'"acme"', b"acme"), seen(3, "PBX", "07")])
+@pytest.mark.parametrize("put", [b"acme", b'"\xff"', b"[" * 100_000], ids=["no JSON", "no UTF-8", "deep"])
+def test_damaged_line_is_counted_and_passed_over(tmp_path: Path, put: bytes) -> None:
+    journal(tmp_path, 0, [seen(1, "PBX", "05"), seen(2, "PBX", "06").replace(b'"acme"', put), seen(3, "PBX", "07")])
     view = read_equipment(tmp_path)
     assert (view.unread, [one.calls for one in view.rows()]) == (1, [2])
 

@@ -234,6 +234,16 @@ def test_endless_line_and_endless_findings_take_bounded_memory(tmp_path: Path, m
     assert (len(report.findings), report.findings_left_out, report.ok) == (10, 15, False)
 
 
+@pytest.mark.parametrize("value", [b"[" * 100_000, b'{"a":' * 100_000, b'"\xff"', b'"\xed\xa0\x80"', b"1e999"])
+def test_value_made_to_trip_the_verifier_is_a_finding(tmp_path: Path, value: bytes) -> None:
+    """Nested so deeply that no parser follows, no UTF-8, no number: the line is named, and those around it are read."""
+    whole = list(sound_lines()[0])
+    whole[4] = whole[4].replace(b'"acme"', value)
+    assert kinds(tmp_path, b"".join(whole))[0] in {FindingKind.NOT_A_RECORD, FindingKind.ALTERED}
+    report = verify(tmp_path)
+    assert (report.findings[0].line, report.last_seq) == (5, RECORDS)
+
+
 def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
     """An absent or empty path is not a sound journal."""
     for path in (tmp_path, tmp_path / "absent"):
