@@ -6,8 +6,8 @@ worker is a fork of this process, so it has the compiled data at once; one that 
 same sockets, and what arrived meanwhile waits in them. Nothing of a call is here: calls live in their workers, and
 what a request inside a dialog needs travels with it.
 
-This process runs no event loop and, but for a reload's compilation, no thread: it waits for signals, for what workers
-say, and for the next moment something is due.
+This process runs no event loop, and no thread but its log's and a reload's compilation: it waits for signals, for what
+workers say, and for the next moment something is due.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.reloading import without_customers
 from edge_proxy.telemetry.http import TelemetryServer, open_telemetry_socket
+from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.logs import set_up_logs
 from edge_proxy.telemetry.several_workers import AddedUpCollector, Board, page_reader
 from edge_proxy.transport.memory import give_back
@@ -142,6 +143,7 @@ class Supervisor:
         _give_back_slabs()
         gc.freeze()  # what exists now is shared with the workers: a collection would copy its pages
         self._take_signals()
+        sink.start()  # whoever does not read the log keeps no worker from being replaced
         try:
             self._start_front()
             for child in self._children:
@@ -152,6 +154,7 @@ class Supervisor:
         finally:
             self._kill_all()
             self._control.close()
+            sink.stop()
 
     def _open(self) -> None:
         """Bind all that workers share; all that fail are told at once, each at its line."""

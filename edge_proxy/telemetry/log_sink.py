@@ -24,7 +24,7 @@ _LAST_LINES_S: Final = 2.0
 
 
 class LogSink:
-    """A stream of whole lines. One is made for the process; a fork of a process that has not started it is as fresh."""
+    """A stream of whole lines. One is made for the process; a fork of the process has a fresh one."""
 
     def __init__(self) -> None:
         self.lost = 0
@@ -50,6 +50,14 @@ class LogSink:
             self._is_stopping = True
             self._wake.set()
             thread.join(_LAST_LINES_S)
+
+    def forget(self) -> None:
+        """In a fork: the thread, and what waits for it, are those of the process that it was forked from."""
+        self._lines.clear()
+        self._thread = None
+        self._wake = threading.Event()
+        self._is_idle = self._is_stopping = False
+        self.lost = 0
 
     def write(self, line: bytes) -> int:
         """Take one line, with its end; never raises."""
@@ -111,3 +119,4 @@ def _write_all(fd: int, data: bytes) -> bool:
 
 
 sink: Final = LogSink()
+os.register_at_fork(after_in_child=sink.forget)

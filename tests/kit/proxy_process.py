@@ -224,9 +224,9 @@ class ProxyProcess:
         self.wait_for(lambda samples: samples.total("reloads_total") > before, "the reload", timeout_s)
 
     def log_text(self) -> str:
-        """What was logged so far: lines are gathered for 10 ms before they are written."""
+        """What was logged so far: lines are gathered for a tenth of a second before they are written."""
         if self.is_running:
-            time.sleep(0.1)
+            time.sleep(0.3)
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def log_lines(self) -> list[dict[str, Any]]:

@@ -176,6 +176,24 @@ def test_last_lines_are_written_before_the_end() -> None:
     assert result.stderr == b"last\n"
 
 
+def test_fork_says_what_it_says_itself_and_nothing_twice() -> None:
+    """It has no thread that would write, and what waits for its parent's is its parent's."""
+    program = """
+import os
+from edge_proxy.telemetry.log_sink import sink
+sink.start()
+sink.write(b"parent\\n")
+pid = os.fork()
+sink.write(b"child\\n" if not pid else b"parent again\\n")
+if not pid:
+    os._exit(0)
+os.waitpid(pid, 0)
+sink.stop()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert sorted(result.stderr.splitlines()) == [b"child", b"parent", b"parent again"]
+
+
 def test_while_lines_come_nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first line wakes the thread; those behind it are found, however long the thread has had nothing to do."""
     monkeypatch.setattr(log_sink, "_VAIN_LOOKS", 10**9)
