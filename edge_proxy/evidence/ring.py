@@ -41,6 +41,9 @@ else:
 HEADER_BYTES: Final = 4096
 MIN_DATA_BYTES: Final = 64 * 1024
 IDENTITY_BYTES: Final = 16
+MOST_RECORDS: Final = 10**14
+"""No journal was ever that long, at 10,000 records a second for 300 years: a number beyond it is damage. Names of
+segments and lines have room for ten times as many."""
 
 _MAGIC: Final = b"EPRING\r\n"
 _VERSION: Final = 1
@@ -53,6 +56,8 @@ _GO_ON_AT_START: Final = 0xFFFFFFFF
 _HEAD: Final = 8
 _TAIL: Final = 16
 _DURABLE: Final = 24
+_MOST_BYTES: Final = 1 << 62
+"""Nor did so much ever pass through a ring; positions up to this can be added up in 64 bits."""
 _U32: Final = 0xFFFFFFFF
 # By name in the module they are there at once, and each frame asks for them.
 _pack: Final = _FRAME.pack_into
@@ -298,15 +303,17 @@ class EvidenceRing:
         if version != _VERSION or header_bytes != HEADER_BYTES:
             raise RingDamaged(f"{self.path}: version {version} is not {_VERSION}")
         words = memoryview(header).cast("Q")
-        head, tail = words[_HEAD], words[_TAIL]
+        head, tail, durable_seq = words[_HEAD], words[_TAIL], words[_DURABLE]
         file_bytes = os.fstat(fd).st_size
         is_folded = head == tail and file_bytes == HEADER_BYTES
         if file_bytes != HEADER_BYTES + data_bytes and not is_folded:
             raise RingDamaged(f"{self.path}: {file_bytes} bytes are not the {HEADER_BYTES + data_bytes} it states")
         if data_bytes < MIN_DATA_BYTES or data_bytes % HEADER_BYTES:
             raise RingDamaged(f"{self.path}: states a data size of {data_bytes}")
-        if not 0 <= head - tail <= data_bytes or head % 16 or tail % 16:
+        if not 0 <= head - tail <= data_bytes or head % 16 or tail % 16 or head > _MOST_BYTES:
             raise RingDamaged(f"{self.path}: head {head} and tail {tail} cannot be")
+        if durable_seq > MOST_RECORDS:
+            raise RingDamaged(f"{self.path}: {durable_seq} cannot be the number of a record")
         if identity != self.identity and head != tail:
             raise RingDamaged(f"{self.path}: holds records of another journal")
         if identity != self.identity:

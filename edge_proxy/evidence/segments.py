@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from edge_proxy.evidence.ring import EvidenceRing, Frame, RingDamaged
+from edge_proxy.evidence.ring import MOST_RECORDS, EvidenceRing, Frame, RingDamaged
 
 try:
     from edge_proxy.evidence import _journal
@@ -221,7 +221,7 @@ class SegmentWriter:
 
     def _state_after(self, fd: int, first_seq: int, start: int, end: int) -> _State:
         match = LINE_PREFIX.match(os.pread(fd, 128, start))
-        if match:
+        if match and int(match[1]) <= MOST_RECORDS:
             seq = int(match[1])
         else:
             # Somebody wrote into it. A refusal to start would not repair it: go on after it, and let the verifier

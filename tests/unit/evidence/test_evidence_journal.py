@@ -250,6 +250,25 @@ def test_last_line_that_is_no_record_is_chained_over_not_fatal(make_journal: Mak
     assert [finding.line for finding in verify(successor.directory).findings] == [3]
 
 
+def test_last_line_with_a_number_beyond_all_is_chained_over(make_journal: MakeJournal) -> None:
+    """What came after it would have numbers that neither names of segments nor lines have room for."""
+    journal = make_journal(segment_bytes=100)
+    journal.open()
+    for number in range(2):
+        journal.put(payload(number))
+    journal.close()
+    (_, segment) = segments_in(journal.directory)[-1]
+    segment.write_bytes(segment.read_bytes().replace(b'"seq":2,', b'"seq":999999999999999,'))
+    for number in range(2, 4):
+        successor = make_journal(segment_bytes=100)
+        successor.open()
+        successor.put(payload(number))
+        successor.close()
+    assert numbers(successor) == [0, 1, 2, 3]
+    assert json.loads(lines(successor)[-1])["seq"] == 4
+    assert not verify(successor.directory).ok
+
+
 def test_second_process_on_the_same_journal_is_refused(make_journal: MakeJournal) -> None:
     """Two writers would fork the chain; another worker's journal is another matter."""
     first, second, other = make_journal(), make_journal(), make_journal(worker=1)

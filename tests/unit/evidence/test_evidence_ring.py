@@ -170,8 +170,21 @@ def test_ring_with_records_of_another_journal_is_not_trusted(ring: EvidenceRing)
         (64, struct.pack("=Q", 1 << 40)),
         (64, struct.pack("=Q", 8)),
         (128, struct.pack("=Q", 1 << 40)),
+        (192, struct.pack("=Q", 10**14 + 1)),
+        (192, struct.pack("=Q", 2**64 - 1)),
     ],
-    ids=["magic", "version", "size", "identity", "checksum", "head-far", "head-odd", "tail-past-head"],
+    ids=[
+        "magic",
+        "version",
+        "size",
+        "identity",
+        "checksum",
+        "head-far",
+        "head-odd",
+        "tail-past-head",
+        "durable-far",
+        "durable-last",
+    ],
 )
 def test_header_that_does_not_check_is_refused(ring: EvidenceRing, offset: int, value: bytes) -> None:
     """No field of the header is believed against the others."""
@@ -181,6 +194,18 @@ def test_header_that_does_not_check_is_refused(ring: EvidenceRing, offset: int, 
         file.seek(offset)
         file.write(value)
     with pytest.raises(RingDamaged):
+        successor.open(MIN_DATA_BYTES)
+
+
+@pytest.mark.parametrize("position", [2**64 - 16, 2**63])
+def test_positions_that_no_ring_reaches_are_refused(ring: EvidenceRing, position: int) -> None:
+    """Head and tail of an empty ring, both far out: what is put next would run past what 64 bits hold."""
+    successor = killed(ring)
+    with successor.path.open("r+b") as file:
+        for offset in (64, 128):
+            file.seek(offset)
+            file.write(struct.pack("=Q", position))
+    with pytest.raises(RingDamaged, match="cannot be"):
         successor.open(MIN_DATA_BYTES)
 
 
