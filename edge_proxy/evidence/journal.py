@@ -350,7 +350,11 @@ class Journal:
             stats.syncs += 1
             stats.records_missing += writer.durable_missing - missing
             stats.records_written += writer.seq - last_seq - (writer.durable_missing - missing)
-        ring.release(self._written, writer.seq)
+        self._give_back(self._written)
+
+    def _give_back(self, position: int) -> None:
+        """The ring's place before this position, to whoever puts; and tell who waits for it."""
+        self._ring.release(position, self._writer.seq)
         if self._flush_target:  # otherwise nobody has ever waited
             with self._condition:
                 self._condition.notify_all()
@@ -366,4 +370,4 @@ class Journal:
             self._ring.copy_to(aside)
         finally:
             self._written = goal
-            self._ring.release(goal, self._writer.seq)
+            self._give_back(goal)

@@ -227,10 +227,14 @@ class EvidenceRing:
         return Frame(seq, payload, end)
 
     def copy_to(self, path: Path) -> None:
-        """Keep the whole file as it is now, under a name that is new. Raises OSError."""
+        """Keep the whole file as it is now, under a name that is new. Raises OSError, with nothing kept."""
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(self._map)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(self._map)
+        except OSError:
+            path.unlink()
+            raise
 
     # -- opening and closing -------------------------------------------------------------------------------------
 

@@ -6,9 +6,11 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,6 +336,48 @@ def test_ring_overwritten_while_running_is_set_aside_and_the_journal_goes_on(mak
     assert journal.flush()
     assert numbers(journal) == [3]
     assert journal.stats.records_missing == 3
+
+
+def test_who_waits_is_told_when_a_ring_is_given_up(make_journal: MakeJournal) -> None:
+    """A flush ends with the damage that it met, not with its time-out."""
+    journal = make_journal()
+    journal.open()
+    journal.put(payload(0))
+    journal.put(payload(1))
+    with journal.ring_path.open("r+b") as file:
+        file.seek(HEADER_BYTES + 20)
+        file.write(b"garbage")
+    waiting = threading.Thread(target=journal.flush, args=(60.0,), daemon=True)
+    with journal._drain_lock:
+        journal.start()
+        waiting.start()
+        while not journal._flush_target:
+            time.sleep(0.001)
+        time.sleep(0.1)
+    waiting.join(20.0)
+    assert not waiting.is_alive()
+    assert journal.stats.rings_set_aside == 1
+
+
+def test_damaged_ring_that_cannot_be_kept_is_given_up_all_the_same(make_journal: MakeJournal) -> None:
+    """Where there is no room for a copy, no half of one stays behind, and the next record is written."""
+    journal = make_journal()
+    journal.open()
+    journal.put(payload(0))
+    with journal.ring_path.open("r+b") as file:
+        file.seek(HEADER_BYTES + 20)
+        file.write(b"garbage")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        journal.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.strerror(errno.EFBIG) in journal.last_error
+    assert [path.name for path in journal.ring_path.parent.iterdir() if "set-aside" in path.name] == []
+    journal.put(payload(1))
+    assert journal.flush()
+    assert numbers(journal) == [1]
 
 
 def test_a_journal_wiped_with_its_directory_begins_anew(make_journal: MakeJournal, tmp_path: Path) -> None:
