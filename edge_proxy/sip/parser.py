@@ -46,7 +46,8 @@ class MalformedMessageError(RemoteProtocolError):
 def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Message:
     """Parse one whole message as a datagram brings it: start line, headers, body to Content-Length or the end.
 
-    On a stream a message without Content-Length is refused: only that header says where it ends (§18.3).
+    On a stream a message without Content-Length is refused: only that header says where it ends (§18.3). A datagram
+    without one is given it, since it may go on by a stream (§16.6 step 9), where its body would be other messages.
     Raises `MalformedMessageError`.
     """
     message = _read_usual(data, limits)
@@ -60,8 +61,11 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
             message.body = body
         later = _read_mandatory(message, limits)
         problem = problem or later
-    if problem is None and is_stream and message.first[grammar.CONTENT_LENGTH] < 0:
-        problem = _problem(message, "Content-Length is missing", "3261 §18.3")
+    if problem is None and message.first[grammar.CONTENT_LENGTH] < 0:
+        if is_stream:
+            problem = _problem(message, "Content-Length is missing", "3261 §18.3")
+        else:
+            message.add_line(grammar.CONTENT_LENGTH, b"Content-Length: %d" % len(message.body))
     if problem is not None:
         raise problem
     return message
