@@ -7,16 +7,17 @@
 #include <Python.h>
 #include <string.h>
 
-/* The bytes of these lines with their ends, added to `size`; -1 if one of them is no bytes. */
+/* The bytes of these lines with their ends, added to `size`. Negative if one of them is no bytes, or if there are more
+   than there can be: a long one may stand there many times. */
 static Py_ssize_t
 size_with(Py_ssize_t size, PyObject *lines)
 {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(lines);
     PyObject **items = PySequence_Fast_ITEMS(lines);
-    for (Py_ssize_t at = 0; at < count; at++) {
+    for (Py_ssize_t at = 0; at < count && size >= 0; at++) {
         if (!PyBytes_Check(items[at]))
             return -1;
-        size += PyBytes_GET_SIZE(items[at]) + 2;
+        size = (Py_ssize_t)((size_t)size + (size_t)PyBytes_GET_SIZE(items[at]) + 2);
     }
     return size;
 }
@@ -54,11 +55,11 @@ joined(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     Py_ssize_t size = -1;
-    if (count == 4 && PyBytes_Check(args[0]) && PyBytes_Check(args[3]) && (PyList_Check(args[1]) || PyTuple_Check(args[1]))
-        && (PyList_Check(args[2]) || PyTuple_Check(args[2]))) {
-        size = size_with(PyBytes_GET_SIZE(args[0]) + PyBytes_GET_SIZE(args[3]) + 4, args[1]);
-        if (size >= 0)
-            size = size_with(size, args[2]);
+    if (count == 4 && PyBytes_Check(args[0]) && PyBytes_Check(args[3])
+        && (PyList_Check(args[1]) || PyTuple_Check(args[1])) && (PyList_Check(args[2]) || PyTuple_Check(args[2]))) {
+        size = (Py_ssize_t)((size_t)PyBytes_GET_SIZE(args[0]) + (size_t)PyBytes_GET_SIZE(args[3]) + 4);
+        size = size_with(size, args[1]);
+        size = size_with(size, args[2]);
     }
     if (size < 0) {
         PyErr_SetString(PyExc_TypeError, "joined takes bytes, two lists or tuples of bytes, and bytes");

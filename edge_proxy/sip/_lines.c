@@ -125,6 +125,16 @@ is_line(const char *text, Py_ssize_t size)
            && memchr(text, '\n', (size_t)size) == NULL;
 }
 
+/* Whether it may be kept as a text: bytes, and of no other class, which could hold the table in turn. */
+static int
+is_text(PyObject *text)
+{
+    if (PyBytes_CheckExact(text))
+        return 1;
+    PyErr_SetString(PyExc_TypeError, "what is kept is bytes");
+    return 0;
+}
+
 /* A list of integers, nearly all of them small, or NULL. */
 static PyObject *
 list_of(LineTable *self, const int *numbers, Py_ssize_t count)
@@ -384,7 +394,7 @@ table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
     }
     if (!is_made(self))
         return NULL;
-    /* The lists are asked for their length each time: what is let go may call back. */
+    /* The lists are asked for their length each time: what is let go may call back. (PyLong_AsSsize_t does not.) */
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[1]); i++) {
         if (3 * i + 2 >= PyList_GET_SIZE(args[0])) {
             PyErr_SetString(PyExc_ValueError, "each line needs three numbers");
@@ -393,7 +403,7 @@ table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
         Py_ssize_t index = PyLong_AsSsize_t(PyList_GET_ITEM(args[0], 3 * i));
         if (index == -1 && PyErr_Occurred())
             return NULL;
-        long kind = PyLong_AsLong(PyList_GET_ITEM(args[0], 3 * i + 1));
+        Py_ssize_t kind = PyLong_AsSsize_t(PyList_GET_ITEM(args[0], 3 * i + 1));
         if (kind == -1 && PyErr_Occurred())
             return NULL;
         if (index < 0 || index >= PyList_GET_SIZE(args[2]) || kind < 0 || kind >= self->kinds) {
@@ -401,10 +411,8 @@ table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
             return NULL;
         }
         PyObject *raw = PyList_GET_ITEM(args[1], i);
-        if (!PyBytes_CheckExact(raw)) {
-            PyErr_SetString(PyExc_TypeError, "a line is bytes");
+        if (!is_text(raw))
             return NULL;
-        }
         const char *text = PyBytes_AS_STRING(raw);
         Py_ssize_t size = PyBytes_GET_SIZE(raw);
         if (size > self->longest || !is_line(text, size))
@@ -422,7 +430,7 @@ static PyObject *
 table_keep_start(LineTable *self, PyObject *args)
 {
     PyObject *raw, *start;
-    if (!PyArg_ParseTuple(args, "O!O:keep_start", &PyBytes_Type, &raw, &start) || !is_made(self))
+    if (!PyArg_ParseTuple(args, "OO:keep_start", &raw, &start) || !is_text(raw) || !is_made(self))
         return NULL;
     const char *text = PyBytes_AS_STRING(raw);
     Py_ssize_t size = PyBytes_GET_SIZE(raw);
@@ -439,7 +447,7 @@ table_keep_name(LineTable *self, PyObject *args)
 {
     PyObject *name;
     int kind;
-    if (!PyArg_ParseTuple(args, "O!i:keep_name", &PyBytes_Type, &name, &kind) || !is_made(self))
+    if (!PyArg_ParseTuple(args, "Oi:keep_name", &name, &kind) || !is_text(name) || !is_made(self))
         return NULL;
     if (kind < 0 || kind >= self->kinds) {
         PyErr_SetString(PyExc_ValueError, "there is no such kind");

@@ -83,15 +83,15 @@ batch_init(Batch *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_ValueError, "family must be AF_INET or AF_INET6");
         return -1;
     }
-    if (self->buffer != NULL) {
+    if (self->addresses != NULL) {
         PyErr_SetString(PyExc_TypeError, "a Batch is made once");
         return -1;
     }
+    if ((self->addresses = PyDict_New()) == NULL || (self->names = PyDict_New()) == NULL)
+        return -1;
     /* Pages are only touched as far as datagrams reach. */
     self->buffer = malloc((size_t)BATCH * DATAGRAM_BYTES);
-    self->addresses = PyDict_New();
-    self->names = PyDict_New();
-    if (self->buffer == NULL || self->addresses == NULL || self->names == NULL) {
+    if (self->buffer == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -204,14 +204,14 @@ address_of(Batch *self, const Name *name)
     }
     memcpy(key.bytes + host, &port, 2);
     Sender *recent = &self->senders[(key.bytes[host - 1] ^ port ^ port >> 8) & (RECENT - 1)];
-    if (recent->address == NULL || memcmp(&recent->key, &key, sizeof key) != 0) {
-        PyObject *address = look_up(self, &key, host + 2);
-        if (address == NULL)
-            return NULL;
+    if (recent->address != NULL && memcmp(&recent->key, &key, sizeof key) == 0)
+        return Py_NewRef(recent->address);
+    PyObject *address = look_up(self, &key, host + 2);
+    if (address != NULL) {
         recent->key = key;
-        Py_XSETREF(recent->address, address);
+        Py_XSETREF(recent->address, Py_NewRef(address));
     }
-    return Py_NewRef(recent->address);
+    return address;
 }
 
 /* The kernel tells its count of drops since the socket was made, in 32 bits, beside a datagram. */
@@ -254,13 +254,11 @@ batch_receive(Batch *self, PyObject *arg)
         header->msg_flags = 0;
     }
     int count;
-    do {
+    do
         count = recvmmsg(self->fd, self->in, (unsigned int)most, MSG_DONTWAIT, NULL);
-    } while (count < 0 && errno == EINTR && PyErr_CheckSignals() == 0);
+    while (count < 0 && errno == EINTR);
     self->used = count < 0 ? 1 : count < BATCH ? count + 1 : BATCH;
     if (count < 0) {
-        if (PyErr_Occurred())
-            return NULL;
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             return PyList_New(0);
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -289,10 +287,17 @@ failed:
     return NULL;
 }
 
-/* Fill `name` for an address that was not among the recent ones; as name_of. */
+/* Fill `name` for an address that was not among the recent ones; as name_of. It runs no code but that of tuples, strings
+   and integers: what else is being sent is held by the caller's list alone. */
 static int
 make_name(Batch *self, PyObject *address, Name *name)
 {
+    if (!(Py_IS_TYPE(address, (PyTypeObject *)self->address_type) || PyTuple_CheckExact(address))
+        || !PyTuple_Check(address) || PyTuple_GET_SIZE(address) != 2
+        || !PyUnicode_CheckExact(PyTuple_GET_ITEM(address, 0)) || !PyLong_CheckExact(PyTuple_GET_ITEM(address, 1))) {
+        PyErr_SetString(PyExc_TypeError, "an address is a tuple of host and port");
+        return -1;
+    }
     PyObject *packed = PyDict_GetItemWithError(self->names, address);
     if (packed != NULL) {
         memcpy(name, PyBytes_AS_STRING(packed), sizeof(Name));
@@ -300,23 +305,13 @@ make_name(Batch *self, PyObject *address, Name *name)
     }
     if (PyErr_Occurred())
         return -1;
-    const char *host;
     Py_ssize_t host_size;
-    long port;
-    if (!PyTuple_Check(address) || PyTuple_GET_SIZE(address) != 2) {
-        PyErr_SetString(PyExc_TypeError, "an address is a tuple of host and port");
-        return -1;
-    }
-    host = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(address, 0), &host_size);
+    const char *host = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(address, 0), &host_size);
     if (host == NULL)
         return -1;
-    port = PyLong_AsLong(PyTuple_GET_ITEM(address, 1));
-    if (port == -1 && PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
-            return -1;
-        PyErr_Clear();
-    }
-    if (port < 0 || port > 65535 || (size_t)host_size != strlen(host))
+    int overflow;
+    long port = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(address, 1), &overflow);
+    if (overflow != 0 || port < 0 || port > 65535 || (size_t)host_size != strlen(host))
         return 0;
     memset(name, 0, sizeof(Name));
     void *numeric;
@@ -412,11 +407,8 @@ batch_send(Batch *self, PyObject *const *args, Py_ssize_t given)
         while (done < count) {
             int sent = sendmmsg(self->fd, out + done, count - done, MSG_DONTWAIT);
             if (sent < 0) {
-                if (errno == EINTR) {
-                    if (PyErr_CheckSignals() != 0)
-                        return NULL;
+                if (errno == EINTR)
                     continue;
-                }
                 error = errno == EWOULDBLOCK ? EAGAIN : errno;
                 break;
             }

@@ -21,6 +21,7 @@ from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.serializer import replace_first_value, stamp_top_via
 from tests.kit.core_rig import CARRIERS, CUSTOMERS
 from tests.kit.engine_probe import show
+from tests.kit.failing_memory import HAS_FAILING_MEMORY, fail_each_allocation
 from tests.kit.hostile_bytes import SEEDS, mutated
 
 needs_table = pytest.mark.needs(HAS_TABLE, "_lines is not built here (no compiler): make engine")
@@ -373,6 +374,56 @@ class TestTable:
         lines.clear()
         table.forget()
         assert len(table) == 0
+
+    def test_numbers_run_no_code_of_their_own(self) -> None:
+        """What is no int is refused before it can change the lists that it stands in."""
+        table = self.table()
+        unknown: list[object] = []
+        raws: list[bytes] = []
+
+        class Kind:
+            def __index__(self) -> int:
+                unknown.clear()
+                raws.clear()
+                return 0
+
+        unknown += [0, Kind(), 0]
+        raws.append(b"x: 1")
+        with pytest.raises(TypeError):
+            table.keep(unknown, raws, [None])
+        assert len(raws) == 1
+
+    def test_what_is_kept_is_bytes_alone(self) -> None:
+        """Of a class of its own it could hold the table, and the collector would not see it there."""
+        table = self.table()
+
+        class Text(bytes):
+            pass
+
+        for text in (Text(b"a"), bytearray(b"a"), "a", None):
+            for keep, arguments in (
+                (table.keep, ([0, 0, 0], [text], [None])),
+                (table.keep_start, (text, None)),
+                (table.keep_name, (text, 0)),
+            ):
+                with pytest.raises(TypeError, match="bytes"):
+                    keep(*arguments)
+        assert len(table) == 0
+
+    @pytest.mark.needs(HAS_FAILING_MEMORY, "this Python has no _testcapi")
+    def test_without_memory_nothing_is_lost(self) -> None:
+        table = self.table()
+        table.keep_name(b"x", 6)
+        table.keep([0, 6, 0], [b"x: 1"], ["one"])
+        head = b"s\r\nx: 1\r\n" + b"".join(b"y: %d\r\n" % number for number in range(80)) + b"\r\nthe body"
+        whole, split = table.cut(head, 99, 9999), table.split(head, 99)
+        assert whole[4][-1] == 1
+        assert fail_each_allocation(lambda: table.cut(head, 99, 9999), whole) > 80
+        assert fail_each_allocation(lambda: table.cut(head[:-8], 99, 9999), table.cut(head[:-8], 99, 9999)) > 80
+        assert fail_each_allocation(lambda: table.cut(head[:-12], 99, 9999), None) > 0
+        assert fail_each_allocation(lambda: table.split(head, 99), split) > 80
+        assert fail_each_allocation(lambda: table.split(b"s", 99), (b"s", [], [], b"", False, False)) > 1
+        assert fail_each_allocation(lambda: len(self.table()), 0) > 1
 
     def test_a_cycle_through_the_table_is_collected(self) -> None:
         class Holder:

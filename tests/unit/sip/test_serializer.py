@@ -19,6 +19,7 @@ from edge_proxy.sip.serializer import (
     replace_first_value,
     stamp_top_via,
 )
+from tests.kit.failing_memory import HAS_FAILING_MEMORY, fail_each_allocation
 
 REQUEST = (
     b"INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b\r\nv: SIP/2.0/UDP c\r\n"
@@ -143,6 +144,13 @@ def test_message_is_joined_the_same_with_and_without_the_module(
 ) -> None:
     """Every line ends in CRLF, the head in an empty line."""
     assert joined(start_line, begin, lines, body) == join_plainly(start_line, begin, lines, body)
+
+
+@needs_joined
+@pytest.mark.needs(HAS_FAILING_MEMORY, "this Python has no _testcapi")
+def test_without_memory_nothing_is_joined() -> None:
+    whole = join_plainly(b"a", (b"b" * 300,) * 3, [b"c" * 300], b"")
+    assert fail_each_allocation(lambda: joined(b"a", (b"b" * 300,) * 3, [b"c" * 300], b""), whole, 20) > 0
 
 
 @needs_joined

@@ -18,6 +18,7 @@ from edge_proxy.transport import datagrams
 from edge_proxy.transport.datagrams import HAS_BATCH, Datagram
 from edge_proxy.transport.port import Received
 from edge_proxy.transport.udp import UdpPort, open_udp_socket
+from tests.kit.failing_memory import HAS_FAILING_MEMORY, fail_each_allocation
 from tests.kit.ports import has_ipv6
 
 ROOT = Path(__file__).parents[3]
@@ -253,6 +254,14 @@ def test_a_turn_is_one_delivery(is_batched: bool) -> None:
     asyncio.run(run())
 
 
+class Text(str):
+    __slots__ = ()
+
+
+class Pair(tuple[str, int]):
+    __slots__ = ()
+
+
 @needs_batch
 class TestBatch:
     """The C module by itself: wrong arguments raise, and nothing leaks."""
@@ -279,6 +288,9 @@ class TestBatch:
             [(b"x", (9, "127.0.0.1"))],
             [(b"x", ("127.0.0.1", "9"))],
             [(b"x", (["127.0.0.1"], 9))],
+            [(b"x", (Text("127.0.0.1"), 9))],
+            [(b"x", (Address("127.0.0.1", 9), 9))],
+            [(b"x", Pair(("127.0.0.1", 9)))],
             (),
             None,
         ],
@@ -286,6 +298,42 @@ class TestBatch:
     def test_wrong_types_raise(self, bound: socket.socket, messages: object) -> None:
         with pytest.raises(TypeError):
             self.batch(bound).send(messages, 0)  # type: ignore[arg-type]
+
+    def test_what_is_sent_runs_no_code_of_its_own(self, bound: socket.socket) -> None:
+        """A port that is no int is refused before it can take away the messages that go out with it."""
+        messages: list[object] = []
+
+        class Port:
+            def __index__(self) -> int:
+                messages.clear()
+                return 9
+
+        messages += [(b"%d" % number, bound.getsockname()) for number in range(9)]
+        messages.append((b"x", Address("127.0.0.1", Port())))  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            self.batch(bound).send(messages, 0)  # type: ignore[arg-type]
+        assert len(messages) == 10
+
+    @pytest.mark.needs(HAS_FAILING_MEMORY, "this Python has no _testcapi")
+    def test_without_memory_nothing_leaks(self, bound: socket.socket) -> None:
+        name = Address(*bound.getsockname())
+        other = Address("127.0.0.1", 9)
+
+        def receive() -> list[Received]:
+            batch = self.batch(bound)
+            bound.sendto(b"x" * 1000, name)
+            bound.sendto(b"", name)
+            return batch.receive(2)
+
+        assert fail_each_allocation(lambda: self.batch(bound).send([(b"x", other), (b"y", name)], 0), (2, 0)) > 5
+        while self.batch(bound).receive(64):
+            pass
+        both = [(b"x" * 1000, name), (b"", name)]
+        for _ in range(3):
+            while self.batch(bound).receive(64):
+                pass
+            assert receive() == both
+        assert fail_each_allocation(lambda: len(receive()), 2) > 8
 
     def test_bounds_of_arguments(self, bound: socket.socket) -> None:
         batch = self.batch(bound)
