@@ -16,6 +16,7 @@
 #define PIECES 64
 #define TEXT_CHARS 512      /* record.py's bound; what is longer is marked, by `plain` */
 #define VALUE_BYTES 128     /* more than any value takes that is no text, no list and no bytes */
+#define AT_ONCE 16          /* bytes of a template that are copied in one step: it is kept with as many behind it */
 #define FIRST_BYTES 4096    /* on the stack; nearly every line fits */
 
 typedef struct {
@@ -26,7 +27,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *template;
+    char *template;
     PyObject *plain;
     int pieces, values;
     Piece piece[PIECES];
@@ -76,6 +77,15 @@ write_bytes(Line *line, const char *bytes, Py_ssize_t length)
     line->at += length;
 }
 
+/* Of the template; there is room for more than these. */
+static inline void
+write_piece(Line *line, const char *bytes, Py_ssize_t length)
+{
+    for (Py_ssize_t i = 0; i < length; i += AT_ONCE)
+        memcpy(line->at + i, bytes + i, AT_ONCE);
+    line->at += length;
+}
+
 static inline void
 write_number(Line *line, unsigned long long number)
 {
@@ -105,10 +115,37 @@ special_of(uint64_t eight)
     return ((eight - ones * 0x20) | (quotes - ones) | (slashes - ones) | eight) & tops;
 }
 
-static inline int
-is_plain(signed char c)
+/* Copies bytes up to the first one that is special, or a few less; how many. The last eight, or of a short text the last
+   four, are read and written once more with those before them. There is room for eight bytes in any case. */
+static inline Py_ssize_t
+copy_plain(char *to, const char *from, Py_ssize_t length)
 {
-    return c >= 0x20 && c != '"' && c != '\\';
+    Py_ssize_t done = 0;
+    uint64_t eight;
+    if (length >= 8) {
+        for (; length - done >= 8; done += 8) {
+            memcpy(&eight, from + done, 8);
+            if (special_of(eight))
+                return done;
+            memcpy(to + done, &eight, 8);
+        }
+        memcpy(&eight, from + length - 8, 8);
+        if (special_of(eight))
+            return done;
+        memcpy(to + length - 8, &eight, 8);
+        return length;
+    }
+    if (length >= 4) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + length - 4, 4);
+        if (special_of((uint64_t)last << 32 | first))
+            return 0;
+        memcpy(to, &first, 4);
+        memcpy(to + length - 4, &last, 4);
+        return length;
+    }
+    return 0;
 }
 
 static void
@@ -166,21 +203,11 @@ write_text(Line *line, PyObject *text)
     if (kind == PyUnicode_1BYTE_KIND) {
         const char *bytes = data;
         while (i < length) {
-            uint64_t eight;
-            if (length - i >= 8) {
-                memcpy(&eight, bytes + i, 8);
-                if (special_of(eight) == 0) {
-                    memcpy(line->at, &eight, 8);
-                    line->at += 8;
-                    i += 8;
-                    continue;
-                }
-            }
+            Py_ssize_t copied = copy_plain(line->at, bytes + i, length - i);
+            line->at += copied;
+            i += copied;
             for (Py_ssize_t stop = length - i >= 8 ? i + 8 : length; i < stop; i++)
-                if (is_plain(bytes[i]))
-                    *line->at++ = bytes[i];
-                else
-                    write_char(line, (unsigned char)bytes[i]);
+                write_char(line, (unsigned char)bytes[i]);
         }
     }
     else
@@ -410,7 +437,7 @@ layout_fill(Layout *self, PyObject *const *values, Py_ssize_t count)
     }
     if (count != self->values)
         return PyObject_Vectorcall(self->plain, values, count, NULL); /* which raises */
-    const char *template = PyBytes_AS_STRING(self->template);
+    const char *template = self->template;
     Line line;
     line.start = line.at = line.first;
     line.end = line.first + sizeof line.first;
@@ -428,14 +455,14 @@ layout_fill(Layout *self, PyObject *const *values, Py_ssize_t count)
             result = FAILED;
             break;
         }
-        write_bytes(&line, template + piece->start, piece->before);
+        write_piece(&line, template + piece->start, piece->before);
         if (value == NULL)
             continue;
         result = write_value(&line, piece->kind, value);
         if (piece->after && result == WRITTEN) {
-            if (has_room(&line, piece->after))
+            if (has_room(&line, piece->after + AT_ONCE))
                 /* Behind what stands in front of it and the two bytes that name its kind. */
-                write_bytes(&line, template + piece->start + piece->before + 2, piece->after);
+                write_piece(&line, template + piece->start + piece->before + 2, piece->after);
             else
                 result = FAILED;
         }
@@ -512,7 +539,12 @@ layout_init(Layout *self, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_ValueError, "no layout: %R", template);
         return -1;
     }
-    self->template = Py_NewRef(template);
+    self->template = PyMem_Calloc(PyBytes_GET_SIZE(template) + AT_ONCE, 1);
+    if (self->template == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(self->template, PyBytes_AS_STRING(template), PyBytes_GET_SIZE(template));
     self->plain = Py_NewRef(plain);
     return 0;
 }
@@ -521,7 +553,7 @@ static void
 layout_dealloc(Layout *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(self->template);
+    PyMem_Free(self->template);
     Py_XDECREF(self->plain);
     type->tp_free((PyObject *)self);
 }
