@@ -35,10 +35,11 @@ from edge_proxy.admin.control import Control
 from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
-from edge_proxy.config import ConfigErrors, Settings, load_settings, settings_error
+from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.reloading import without_customers
+from edge_proxy.starting import bind_error, check_certificates, make_data_dir, sides_of
 from edge_proxy.telemetry.http import TelemetryServer, open_telemetry_socket
 from edge_proxy.telemetry.log_sink import sink
 from edge_proxy.telemetry.logs import set_up_logs
@@ -137,6 +138,7 @@ class Supervisor:
         self._settings = without_customers(self._settings)
         set_up_logs()
         self._announce = announce
+        make_data_dir(self._settings)
         load_secret(self._settings)
         self._open()
         gc.collect()
@@ -161,10 +163,8 @@ class Supervisor:
         settings = self._settings
         count = settings.workers
         errors: list[ConfigError] = []
-        for side, listener in (
-            (Side.CUSTOMERS, settings.listeners.customers),
-            (Side.CARRIERS, settings.listeners.carriers),
-        ):
+        check_certificates(settings)  # here, so that it is told once and not by every worker
+        for side, listener in sides_of(settings):
             bound: Address | None = None
             for transport in transports_of(listener):
                 bind, key = listener.address, "bind"
@@ -178,7 +178,7 @@ class Supervisor:
                     else:
                         group = [open_stream_socket(bind)] * count
                 except OSError as error:
-                    errors.append(_bind_error(settings, f"listeners.{side}.{key}", bind, error))
+                    errors.append(bind_error(settings, f"listeners.{side}.{key}", bind, error))
                     continue
                 self._groups[side, transport] = group
                 bound = bound or Address(*group[0].getsockname()[:2])
@@ -186,7 +186,7 @@ class Supervisor:
             self._telemetry = open_telemetry_socket(settings.telemetry.address)
             self._metrics_at = Address(*self._telemetry.getsockname()[:2])
         except OSError as error:
-            errors.append(_bind_error(settings, "telemetry.listen", settings.telemetry.address, error))
+            errors.append(bind_error(settings, "telemetry.listen", settings.telemetry.address, error))
         if errors:
             raise ConfigErrors(errors)
         for (_, transport), group in self._groups.items():
@@ -533,8 +533,3 @@ def _end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _bind_error(settings: Settings, key: str, where: Address, error: OSError) -> ConfigError:
-    text = f"cannot bind {where}: {error.strerror or error}; stop what uses it or choose another"
-    return settings_error(settings, key, text)

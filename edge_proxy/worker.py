@@ -41,6 +41,7 @@ from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.line_memo import LINES
 from edge_proxy.sip.uri import forget_uris
 from edge_proxy.sip.via import forget_senders
+from edge_proxy.starting import bind_error, make_data_dir, refresh, sides_of, tls_files
 from edge_proxy.telemetry.call_log import CallLog
 from edge_proxy.telemetry.http import TelemetryServer
 from edge_proxy.telemetry.journal_watch import JournalWatch
@@ -57,7 +58,7 @@ from edge_proxy.transport.resolver import NameResolver, Reach, ResolverSettings
 from edge_proxy.transport.shared_limits import LimitTables, WorkerLimits
 from edge_proxy.transport.shared_sources import SourceTables
 from edge_proxy.transport.stream import StreamPort, StreamSettings
-from edge_proxy.transport.tls import NamedCertificate, TlsFiles, TlsIdentity
+from edge_proxy.transport.tls import TlsIdentity
 from edge_proxy.transport.udp import UdpPort
 
 _SECRET_BYTES: Final = 32
@@ -130,7 +131,7 @@ class Worker:
         self._log = structlog.get_logger() if place is None else structlog.get_logger().bind(worker=number)
         self._bug_limit = BurstLimit()
         self._call_log = CallLog(settings.telemetry.call_log)
-        self._identities: list[TlsIdentity] = []
+        self._identities: list[tuple[Side, TlsIdentity]] = []
         self._ports: list[tuple[Port, Listener]] = []
         self._journal = Journal(
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
@@ -196,6 +197,7 @@ class Worker:
         control: Control | None = None
         sink.start()
         try:
+            make_data_dir(self.settings)
             self._journal.open()
             self._journal_watch = JournalWatch(self._journal.stats, self._log)
             self._bind()
@@ -285,10 +287,7 @@ class Worker:
     def _bind(self) -> None:
         """Bind every listener; all that fail are told at once, each at its line."""
         errors: list[ConfigError] = []
-        for side, listener in (
-            (Side.CUSTOMERS, self.settings.listeners.customers),
-            (Side.CARRIERS, self.settings.listeners.carriers),
-        ):
+        for side, listener in sides_of(self.settings):
             bound: Address | None = None
             for transport in transports_of(listener):
                 tls = listener.tls if transport is Transport.TLS else None
@@ -298,8 +297,7 @@ class Worker:
                 try:
                     port = self._open_port(transport, bind, listener, side)
                 except OSError as error:
-                    text = f"cannot bind {bind}: {error.strerror or error}; stop what uses it or choose another"
-                    errors.append(settings_error(self.settings, f"listeners.{side}.{key}", text))
+                    errors.append(bind_error(self.settings, f"listeners.{side}.{key}", bind, error))
                     continue
                 except ConfigError as error:
                     errors.append(settings_error(self.settings, f"listeners.{side}.tls", str(error)))
@@ -317,11 +315,10 @@ class Worker:
         if transport is Transport.UDP:
             return UdpPort(bind if self._place is None else self._place.sockets[side, transport])
         identity = None
-        if transport is Transport.TLS and listener.tls is not None:
-            tls = listener.tls
-            by_name = tuple(NamedCertificate(one.name, one.certificate, one.key) for one in tls.certificates_by_name)
-            identity = TlsIdentity(TlsFiles(tls.certificate, tls.key, tls.ca, tls.client_certificate, by_name))
-            self._identities.append(identity)
+        files = tls_files(listener) if transport is Transport.TLS else None
+        if files is not None:
+            identity = TlsIdentity(files)
+            self._identities.append((side, identity))
         opened = bind if self._place is None else self._place.sockets[side, transport]
         return StreamPort(opened, self.settings.sip.limits, _stream_settings(listener), identity)
 
@@ -422,8 +419,8 @@ class Worker:
                 settings, snapshot = await asyncio.to_thread(
                     prepare, self._config_path, self._check_unchanged, self._pace(), self.pipeline.snapshot
                 )
-                for identity in self._identities:
-                    if await asyncio.to_thread(identity.refresh):
+                for side, identity in self._identities:
+                    if await asyncio.to_thread(refresh, settings, side, identity):
                         self._log.info("certificate renewed")
                 await self._swap(settings, snapshot)
         except EdgeProxyError as error:
@@ -554,9 +551,7 @@ def _start_telemetry(server: TelemetryServer, settings: Settings) -> Address:
     try:
         return server.start()
     except OSError as error:
-        where = settings.telemetry.address
-        text = f"cannot bind {where}: {error.strerror or error}; stop what uses it or choose another"
-        raise ConfigErrors([settings_error(settings, "telemetry.listen", text)]) from error
+        raise ConfigErrors([bind_error(settings, "telemetry.listen", settings.telemetry.address, error)]) from error
 
 
 def load_secret(settings: Settings) -> bytes:

@@ -49,8 +49,10 @@ def check(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     from edge_proxy.assertions import check_assertions
     from edge_proxy.compile import compile_snapshot
     from edge_proxy.config import load_settings
+    from edge_proxy.starting import check_certificates
 
     settings = load_settings(config)
+    check_certificates(settings)
     snapshot = compile_snapshot(settings)
     held = check_assertions(settings, snapshot)
     for warning in snapshot.warnings:

@@ -26,10 +26,11 @@ _PATH_STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
 class ConfigErrors(EdgeProxyError):  # noqa: N818 - many of them
-    """Everything that is wrong with one file: `errors` is never empty and sorted by line."""
+    """Everything that is wrong with one file: `errors` is never empty, sorted by line, and says nothing twice."""
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
-        self.errors = sorted(errors, key=lambda error: (error.path, error.line, error.key))
+        once = {str(error): error for error in errors}.values()
+        self.errors = sorted(once, key=lambda error: (error.path, error.line, error.key))
         super().__init__("\n".join(map(str, self.errors)))
 
 

@@ -244,7 +244,10 @@ class Journal:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise EvidenceError(f"cannot open journal {self._directory}: another process writes it") from error
+            raise EvidenceError(
+                f"cannot open journal {self._directory}: another process writes it; "
+                "stop that one, or give this one a data_dir of its own"
+            ) from error
         try:
             identity = bytes.fromhex(os.pread(self._lock_fd, 2 * IDENTITY_BYTES, 0).decode("ascii"))
         except ValueError:

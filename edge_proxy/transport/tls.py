@@ -77,7 +77,8 @@ class TlsIdentity:
                     status = path.stat()
                     stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
         except OSError as error:
-            raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+            text = f"cannot read {error.filename}: {error.strerror}; name a PEM file that this process may read"
+            raise ConfigError(text) from error
         return tuple(stamps)
 
     def _load_names(self) -> dict[str, ssl.SSLContext]:

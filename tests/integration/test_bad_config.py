@@ -37,6 +37,17 @@ def broken_gzip(config: Config) -> None:
     config["asn"] = {"table": "broken.tsv.gz"}
 
 
+def missing_certificate(config: Config) -> None:
+    listener = config["listeners"]["customers"]
+    listener["tls"] = {"bind": f"{PROXY_HOST}:0", "certificate": "edge.pem", "key": "no-such.key"}
+
+
+def key_of_no_certificate(config: Config) -> None:
+    listener = config["listeners"]["customers"]
+    listener["tls"] = {"bind": f"{PROXY_HOST}:0", "certificate": "broken.tsv.gz", "key": "broken.tsv.gz"}
+    config["workers"] = 2
+
+
 def missing_section(config: Config) -> None:
     del config["listeners"]["carriers"]
 
@@ -50,6 +61,8 @@ def missing_section(config: Config) -> None:
         (overlapping_sources, "customers[1].sources[0]", "::ffff:127.0.0.2", "acme"),
         (missing_table, "asn.table", "table: no-such-table.tsv", "name a table of ranges"),
         (broken_gzip, "asn.table", "table: broken.tsv.gz", "name a table of ranges"),
+        (missing_certificate, "listeners.customers.tls", "tls:", "name a PEM file"),
+        (key_of_no_certificate, "listeners.customers.tls", "tls:", "name a PEM chain"),
         (missing_section, "listeners.carriers", "listeners:", "write `carriers: "),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -107,6 +120,36 @@ def test_port_in_use_is_one_line_with_its_place(tmp_path: Path, key: str) -> Non
     (error,) = done.stderr.splitlines()
     expected = f"{path}:{line}: {key}: cannot bind {PROXY_HOST}:{port}: address already in use; "
     assert error.lower().startswith(expected.lower()), error
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_address_of_another_machine_is_told_once_and_what_would_be_right(tmp_path: Path, workers: int) -> None:
+    """UDP and TCP fail of one and the same line; nothing that is stopped would help."""
+    config = Site().config(tmp_path)
+    config["workers"] = workers
+    config["listeners"]["carriers"] = {"bind": "192.0.2.1:5070", "transports": ["udp", "tcp"]}
+    path = tmp_path / "edge-proxy.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    done = run_command("run", "--config", path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (error,) = done.stderr.splitlines()
+    assert "listeners.carriers.bind: cannot bind 192.0.2.1:5070: " in error
+    assert error.endswith("; write an address of this machine")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_data_directory_that_is_none_is_one_line_with_its_place(tmp_path: Path, workers: int) -> None:
+    """The key that names it, not only the file that could not be made in it."""
+    (tmp_path / "a-file").write_text("", encoding="ascii")
+    config = Site().config(tmp_path)
+    config |= {"workers": workers, "data_dir": str(tmp_path / "a-file" / "data")}
+    path = tmp_path / "edge-proxy.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    done = run_command("run", "--config", path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (error,) = done.stderr.splitlines()
+    assert ": data_dir: cannot keep evidence in " in error
+    assert error.endswith("Not a directory; name a directory that this process may write")
 
 
 def test_both_listeners_in_use_are_both_told(tmp_path: Path) -> None:
