@@ -86,7 +86,8 @@ def begin() -> None:
 
 
 def ask(module: str, request: object) -> dict[str, Any]:
-    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not.
+    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not, OSError
+    when it cannot be started.
 
     It takes only the processor time that nobody else wants: calls come first, and whoever is merely nicer than a worker
     still keeps it waiting until the turn it has begun is over, some milliseconds. On a machine without an idle moment a

@@ -423,9 +423,9 @@ class Worker:
                     if await asyncio.to_thread(refresh, settings, side, identity):
                         self._log.info("certificate renewed")
                 await self._swap(settings, snapshot)
-        except EdgeProxyError as error:
+        except Exception as error:  # noqa: BLE001 - a bug is told like any other refusal: the old data goes on
             self.state.reloads["failed"] += 1
-            for line in str(error).splitlines():
+            for line in (str(error) if isinstance(error, EdgeProxyError) else f"bug: {error!r}").splitlines():
                 self._log.error("reload refused", error=line, snapshot=self.pipeline.snapshot.version)
             self._tell_reload("")
 

@@ -104,8 +104,9 @@ def compile_apart(request: BuildRequest) -> BuildResult:
             raise InventoryError(answer["error"])
         problems = [BuildProblem(**problem) for problem in answer.pop("problems")]
         return BuildResult(**answer, problems=problems)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InventoryError(f"cannot compile the inventory: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InventoryError(f"cannot compile the inventory: {why}") from error
 
 
 def index_apart(request: BuildRequest, serving: OwnershipIndex | None) -> tuple[BuildResult, OwnershipIndex | None]:
