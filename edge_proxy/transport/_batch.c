@@ -305,13 +305,13 @@ make_name(Batch *self, PyObject *address, Name *name)
     }
     if (PyErr_Occurred())
         return -1;
-    Py_ssize_t host_size;
-    const char *host = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(address, 0), &host_size);
-    if (host == NULL)
-        return -1;
+    PyObject *text = PyTuple_GET_ITEM(address, 0);
+    if (!PyUnicode_IS_COMPACT_ASCII(text))
+        return 0;
+    const char *host = (const char *)PyUnicode_1BYTE_DATA(text);
     int overflow;
     long port = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(address, 1), &overflow);
-    if (overflow != 0 || port < 0 || port > 65535 || (size_t)host_size != strlen(host))
+    if (overflow != 0 || port < 0 || port > 65535 || (size_t)PyUnicode_GET_LENGTH(text) != strlen(host))
         return 0;
     memset(name, 0, sizeof(Name));
     void *numeric;

@@ -40,7 +40,10 @@ class Datagrams(Protocol):
         """Up to `most` datagrams that wait now. Raises OSError for an error of an earlier send that came back."""
 
     def send(self, messages: list[Datagram], start: int, /) -> tuple[int, int]:
-        """Send `messages[start:]`: how many the kernel took and, unless that is all, the errno for the next one."""
+        """Send `messages[start:]`: how many the kernel took and, unless that is all, the errno for the next one.
+
+        EINVAL for a host that is no numeric address of the socket's family: nothing is looked up.
+        """
 
 
 class PlainDatagrams:
@@ -78,14 +81,19 @@ class PlainDatagrams:
 
     def send(self, messages: list[Datagram], start: int, /) -> tuple[int, int]:
         taken = 0
+        family = self._socket.family
         for data, address in messages[start:] if start else messages:
+            try:
+                # sendto() takes names too, and would wait for an answer about them.
+                socket.inet_pton(family, address[0])
+            except (OSError, ValueError):
+                return taken, errno.EINVAL
             try:
                 self._socket.sendto(data, address)
             except (BlockingIOError, InterruptedError):
                 return taken, errno.EAGAIN
             except OSError as error:
-                # getaddrinfo's numbers are no errno: a host that this socket cannot send to.
-                return taken, errno.EINVAL if isinstance(error, socket.gaierror) else error.errno or errno.EINVAL
+                return taken, error.errno or errno.EINVAL
             except OverflowError:
                 return taken, errno.EINVAL
             taken += 1

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_proxy.addr import Address
-from edge_proxy.transport.datagrams import HAS_BATCH, Datagram, Datagrams, datagrams_of
+from edge_proxy.transport.datagrams import HAS_BATCH, Datagram, Datagrams, PlainDatagrams, datagrams_of
 from edge_proxy.transport.port import Deliver, Received, Unreachable, Watch, ignore_unreachable
 
 _MAX_QUEUED: Final = 4096
@@ -147,6 +147,10 @@ class UdpPort:
         self._flush()
 
     def close(self) -> None:
+        """What is sent later is an error: a batch would go on with the descriptor, which may be another's by then."""
+        closed = PlainDatagrams(self._socket)
+        closed.drops = self._datagrams.drops
+        self._datagrams = closed
         self._socket.close()
 
     def _writable(self) -> None:

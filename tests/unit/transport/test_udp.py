@@ -27,6 +27,12 @@ needs_batch = pytest.mark.needs(HAS_BATCH, "_batch is not built here (no compile
 
 WAYS = [pytest.param(False, id="plain"), pytest.param(True, id="batched", marks=needs_batch)]
 
+NO_HOSTS = [
+    *("", "localhost", "<broadcast>", "127.1", "2130706433", "0x7f.1", " 127.0.0.1", "[::1]", "fe80::1%lo"),
+    *("a:b.example", "a..b", "127.0.0.1\0", "\0", "\uff11\uff12\uff17.0.0.1", "\udc80", "1" * 300),
+]
+"""What Python's sendto() would look up, take for an address all the same, or raise something of its own for."""
+
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.needs(has_ipv6(), "no IPv6 here"))]
 
 
@@ -105,8 +111,10 @@ def test_a_batch_leaves_in_order(port: UdpPort, far: socket.socket, host: str) -
         (b"x", Address("2001:db8::1::2", 5060)),
         (b"x", Address("127.0.0.1", 70_000)),
         (b"x", Address("127.0.0.1", -1)),
+        (b"x", Address("127.0.0.1", 1 << 70)),
+        *[(b"x", Address(host, 5060)) for host in NO_HOSTS],
     ],
-    ids=["oversize", "five octets", "two gaps", "port too large", "port negative"],
+    ids=["oversize", "five octets", "two gaps", "port too large", "port negative", "port huge", *map(ascii, NO_HOSTS)],
 )
 def test_what_cannot_be_sent_is_counted_and_the_rest_goes(
     port: UdpPort, far: socket.socket, bad: tuple[bytes, Address | None]
@@ -123,6 +131,20 @@ def test_the_other_family_cannot_be_sent_to(port: UdpPort, far: socket.socket, h
     port.send_all([(b"x", Address("::1" if ":" not in host else "127.0.0.1", 5060)), (b"y", address_of(far))])
     assert far.recv(100) == b"y"
     assert port.send_errors == 1
+
+
+def test_a_closed_port_sends_nothing_as_somebody_else(port: UdpPort, far: socket.socket) -> None:
+    """The number of its descriptor is given to whoever opens something next."""
+    descriptor = port._socket.fileno()
+    with socket.socket(far.family, socket.SOCK_DGRAM) as opened:
+        port.close()
+        os.dup2(opened.fileno(), descriptor)
+    with socket.socket(fileno=descriptor) as next_one:
+        port.send_all([(b"x", address_of(far)), (b"y", address_of(far))])
+        assert port.drain(2) == []
+        next_one.sendto(b"its own", far.getsockname())
+        assert far.recv(100) == b"its own"
+    assert port.send_errors == 4
 
 
 class FullSocket:
