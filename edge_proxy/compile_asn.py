@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import sys
@@ -33,7 +34,6 @@ _DEFLATED: Final = 8
 """How much more text a byte of a compressed file stands for, about."""
 
 _HASH_CHARS: Final = 12
-_CHUNK_BYTES: Final = 1 << 20
 
 
 def load_asn_table(
@@ -70,16 +70,15 @@ def build(table: Path, directory: Path) -> Path | None:
     Raises ConfigError, OSError and the like.
     """
     look = look_at([table])
+    text = table.read_bytes()  # once: what is named by its hash is what was read, whoever writes the file meanwhile
     digest = hashlib.sha256(f"{LAYOUT} {table.suffix}".encode())
-    with table.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+    digest.update(text)
     path = directory / f"asn-{digest.hexdigest()[:_HASH_CHARS]}.idx"
     if _is_whole(path):
         _remember(table, look, path)
         return path
     begin()
-    with _open_table(table) as file:
+    with gzip.GzipFile(fileobj=io.BytesIO(text)) if _is_gzip(table) else io.BytesIO(text) as file:
         parts = pack_asn_table(AsnTable.from_lines(_lines(file, lambda _: None), str(table)))
     try:
         write_whole(path, parts)

@@ -189,6 +189,28 @@ def test_damaged_file_is_made_again(tmp_path: Path) -> None:
         assert made.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["asn.tsv", "asn.tsv.gz"])
+def test_table_that_is_replaced_while_it_is_compiled_is_compiled_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Written in place after its hash was taken: the file of that hash holds what the hash is of, also when it comes
+    back, and the new text is seen at the next look."""
+    table, other = tmp_path / name, tmp_path / f"other-{name}"
+    write_table(table)
+    write_table(other, LARGE, "30.0.0.0\t30.0.0.255\t7\tUS\tAS 7\n")
+    was = table.read_bytes()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(compile_asn, "begin", lambda: table.write_bytes(other.read_bytes()))
+        made = compile_asn.build(table, tmp_path)
+    settings = settings_of(tmp_path, table)
+    assert table_of(settings).asn_of("30.0.0.1") == Asn(7)
+    table.write_bytes(was)
+    again = table_of(settings)
+    assert made is not None
+    assert again.version == made.name
+    assert again.asn_of("30.0.0.1") == Asn(0)
+
+
 def test_what_is_wrong_is_told_with_its_line_either_way(tmp_path: Path) -> None:
     """A bad line, a missing file, no UTF-8, half a compressed file: one error each, nothing left over."""
     path = tmp_path / "asn.tsv"
