@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import uuid
@@ -164,7 +165,7 @@ def files_of(url: str) -> list[Path]:
     name = parsed.database
     if parsed.get_backend_name() != "sqlite" or not name or name.startswith((":", "file:")):
         return []
-    return [Path(name), Path(f"{name}-wal")]
+    return [Path(name), Path(f"{os.path.realpath(name)}-wal")]  # SQLite follows links before it names the log
 
 
 def _make_tables(connection: Connection) -> None:

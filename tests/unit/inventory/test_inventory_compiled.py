@@ -156,6 +156,20 @@ def test_changed_inventory_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked.times == 5
 
 
+def test_changed_inventory_is_seen_behind_a_link(tmp_path: Path) -> None:
+    """Its last changes lie beside the file that the link leads to, not beside the link."""
+    (tmp_path / "disk").mkdir()
+    fill(tmp_path / "disk", f"number,customer\n+{BASE},acme\n")
+    (tmp_path / "numbers.sqlite").symlink_to("disk/numbers.sqlite")
+    time.sleep(SETTLED_S)
+    settings = settings_in(tmp_path)
+    serving = compile_snapshot(settings, Wall(JUNE))
+    with Inventory.open(f"sqlite:///{tmp_path / 'numbers.sqlite'}") as inventory, inventory.reading():
+        load(inventory, f"number,customer\n+{BASE + 1},acme\n")
+        serving = compile_snapshot(settings, Wall(JUNE), serving)
+    assert serving.rulebook.ownership.owner_of(E164(BASE + 1)) == ACME
+
+
 def test_date_that_has_come_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the date on, and when the clock was put back: what is known holds from its moment to the next date."""
     asked = Asked(monkeypatch)
