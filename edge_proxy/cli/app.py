@@ -78,7 +78,12 @@ def demo(
 @app.command()
 def explain(
     message: Annotated[Path, typer.Argument(help="A file that holds one SIP request as it came.")],
-    source: Annotated[str, typer.Option(help="Where it came from: udp:IP:PORT, tcp:IP:PORT or tls:IP:PORT.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Where it came from: udp:IP:PORT, tcp:IP:PORT or tls:IP:PORT; by default what the file says."
+        ),
+    ] = "",
     config: ConfigOption = _DEFAULT_CONFIG,
     side: Annotated[str, typer.Option(help="customers or carriers; by default told from the source.")] = "",
     identity: Annotated[

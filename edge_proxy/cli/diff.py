@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from edge_proxy.addr import Address, Side, Transport
 from edge_proxy.cli.diff_numbers import compile_with
+from edge_proxy.cli.saved_request import split_origin
 from edge_proxy.config.endpoints import parse_source
 from edge_proxy.errors import EdgeProxyError, RemoteProtocolError
 from edge_proxy.pipeline.saved import judge_saved
@@ -22,7 +23,6 @@ from edge_proxy.policy.verdict import Verdict
 
 MANIFEST: Final = "manifest.tsv"
 
-_SOURCE_LINE: Final = b"# source:"
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_TOLD: Final = 20
 
@@ -113,11 +113,10 @@ def _read(path: Path, origin: str) -> SavedRequest:
         raise DiffError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > _MAX_FILE_BYTES:
         raise DiffError(f"{path} is larger than any request; name files that hold one request each")
-    if data.startswith(_SOURCE_LINE):
-        line, _, data = data.partition(b"\n")
-        origin = line.removeprefix(_SOURCE_LINE).decode("utf-8", "replace").strip()
-    source, _, side = origin.partition(" ")
-    side = side.strip()
+    source, side, data = split_origin(data)
+    if not source:
+        source, _, side = origin.partition(" ")
+        side = side.strip()
     if not source:
         advice = f"begin the file with `# source: udp:IP:PORT`, write it into {MANIFEST}, or give --source"
         raise DiffError(f"nothing says where {path} came from; {advice}")

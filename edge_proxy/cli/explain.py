@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_proxy.addr import Address, Side, Transport
+from edge_proxy.cli.saved_request import split_origin
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import load_settings
 from edge_proxy.config.endpoints import parse_source
@@ -42,13 +43,15 @@ def explain_message(
 ) -> None:
     """Print the verdict on the request in `message_path` as if it came from `source_text`.
 
-    `identities` are what a certificate on its TLS connection named.
+    Without that it came from where the file itself says (see saved_request.py). `identities` are what a certificate on
+    its TLS connection named. Raises ExplainError.
     """
+    source, side_said, data = split_origin(_read(message_path))
+    transport, address = _parse_source(source_text or source, message_path)
     settings = load_settings(config)
     snapshot = compile_snapshot(settings)
-    transport, address = _parse_source(source_text)
-    message = _read_message(message_path, snapshot)
-    side = _side_of(side_text, address, snapshot)
+    message = _parse(message_path, data, snapshot)
+    side = _side_of(side_text or ("" if source_text else side_said), address, snapshot)
     origin = _identified(snapshot, snapshot.origin_of(address.host, side), transport, identities)
     found = admit_saved(snapshot, message, origin, transport)
     is_challenged = isinstance(found, Challenge)
@@ -70,18 +73,24 @@ def _identified(snapshot: Snapshot, origin: Origin, transport: Transport, identi
         raise ExplainError(f"--identity: {error}") from error
 
 
-def _parse_source(text: str) -> tuple[Transport, Address]:
+def _parse_source(text: str, path: Path) -> tuple[Transport, Address]:
+    if not text:
+        advice = "give --source udp:IP:PORT, or begin the file with `# source: udp:IP:PORT`"
+        raise ExplainError(f"nothing says where {path} came from; {advice}")
     try:
         return parse_source(text)
     except ValueError as error:
-        raise ExplainError(f"--source {error}") from error
+        raise ExplainError(f"source {error}") from error
 
 
-def _read_message(path: Path, snapshot: Snapshot) -> Message:
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ExplainError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parse(path: Path, data: bytes, snapshot: Snapshot) -> Message:
     if b"\r\n" not in data:
         data = data.replace(b"\n", b"\r\n")  # an editor saved it
     try:
@@ -100,7 +109,7 @@ def _side_of(text: str, address: Address, snapshot: Snapshot) -> Side:
         try:
             return Side(text)
         except ValueError as error:
-            raise ExplainError(f"--side {text!r} is no side; write customers or carriers") from error
+            raise ExplainError(f"{text!r} is no side; write customers or carriers") from error
     is_trunk = snapshot.trunk_sources.find(address.host) >= 0
     origin = snapshot.origin_of(address.host, Side.CUSTOMERS)
     is_customer = origin.customer is not None or bool(origin.candidates)
