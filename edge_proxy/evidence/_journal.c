@@ -4,6 +4,12 @@
    frames from a position on, as EvidenceRing.read and SegmentWriter.append do it; while it has much to do, calls go
    on. ring.py and segments.py tell how both look, and do without where this module is not built.
 
+   Checksum and hash are of their own because both stand between other bytes of the same record, and the hash of each
+   line in the next one: by zlib and hashlib every record is seven calls and as many objects, under the interpreter's
+   lock, which hashlib lets go of for more than 2,047 bytes at once only. On Python 3.11 a record of 600 bytes takes
+   570 to 760 ns to store that way and 420 to 460 here, and in the thread that writes the journal 2,280 ns with the
+   lock and 1,050 without it. The tests hold both to zlib and hashlib.
+
    `chain` is there where the processor has instructions for SHA-256 (x86 SHA extensions); elsewhere the library that
    hashlib asks is the faster one. What lies in the ring may have been written over from elsewhere: nothing there is
    read twice, and nothing is believed before its checksum is right. */

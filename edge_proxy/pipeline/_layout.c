@@ -431,10 +431,6 @@ PyDoc_STRVAR(fill_doc, "fill(*values)\n--\n\nThe line with these values in their
 static PyObject *
 layout_fill(Layout *self, PyObject *const *values, Py_ssize_t count)
 {
-    if (self->plain == NULL) {
-        PyErr_SetString(PyExc_ValueError, "a layout that was never initialised");
-        return NULL;
-    }
     if (count != self->values)
         return PyObject_Vectorcall(self->plain, values, count, NULL); /* which raises */
     const char *template = self->template;
@@ -505,7 +501,7 @@ take_apart(Layout *self, const char *template, Py_ssize_t length)
                 return -1;
         }
         if (i < length) {
-            if (i + 1 == length || strchr("sdxbatfmlw", template[i + 1]) == NULL)
+            if (i + 1 == length || memchr("sdxbatfmlw", template[i + 1], 10) == NULL)
                 return -1;
             piece->kind = template[i + 1];
             self->values++;
@@ -524,38 +520,36 @@ take_apart(Layout *self, const char *template, Py_ssize_t length)
     return 0;
 }
 
-static int
-layout_init(Layout *self, PyObject *args, PyObject *kwargs)
+static PyObject *
+layout_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"template", "plain", NULL};
     PyObject *template, *plain;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "SO:Layout", keywords, &template, &plain))
-        return -1;
-    if (self->plain != NULL) {
-        PyErr_SetString(PyExc_TypeError, "a layout is made once");
-        return -1;
-    }
-    if (take_apart(self, PyBytes_AS_STRING(template), PyBytes_GET_SIZE(template)) < 0) {
-        PyErr_Format(PyExc_ValueError, "no layout: %R", template);
-        return -1;
-    }
+        return NULL;
+    Layout *self = (Layout *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->plain = Py_NewRef(plain);
     self->template = PyMem_Calloc(PyBytes_GET_SIZE(template) + AT_ONCE, 1);
     if (self->template == NULL) {
-        PyErr_NoMemory();
-        return -1;
+        Py_DECREF(self);
+        return PyErr_NoMemory();
     }
     memcpy(self->template, PyBytes_AS_STRING(template), PyBytes_GET_SIZE(template));
-    self->plain = Py_NewRef(plain);
-    return 0;
+    if (take_apart(self, self->template, PyBytes_GET_SIZE(template)) < 0) {
+        PyErr_Format(PyExc_ValueError, "no layout: %R", template);
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
 }
 
 static void
 layout_dealloc(Layout *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyMem_Free(self->template);
-    Py_XDECREF(self->plain);
-    type->tp_free((PyObject *)self);
+    Py_DECREF(self->plain);
+    Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
 static PyMethodDef layout_methods[] = {
@@ -569,8 +563,7 @@ static PyTypeObject layout_type = {
     .tp_basicsize = sizeof(Layout),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "Layout(template, plain): writes lines of one kind.",
-    .tp_new = PyType_GenericNew,
-    .tp_init = (initproc)layout_init,
+    .tp_new = layout_new,
     .tp_dealloc = (destructor)layout_dealloc,
     .tp_methods = layout_methods,
 };

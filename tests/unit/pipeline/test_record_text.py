@@ -179,19 +179,22 @@ def test_subclasses_are_what_they_are(is_native: bool) -> None:
 class TestLayout:
     """The C module by itself."""
 
-    def test_unmade_raises(self) -> None:
+    def test_made_whole_or_not_at_all(self) -> None:
         from edge_proxy.pipeline._layout import Layout
 
-        with pytest.raises(ValueError, match="never initialised"):
-            Layout.__new__(Layout).fill()
-
-    def test_made_once(self) -> None:
-        from edge_proxy.pipeline._layout import Layout
-
+        with pytest.raises(TypeError, match="missing required"):
+            Layout.__new__(Layout)
         made = Layout(b"%s", layout(b"%s", is_native=False))
-        with pytest.raises(TypeError, match="once"):
-            made.__init__(b"%d", layout(b"%d", is_native=False))  # type: ignore[misc]
+        made.__init__(b"%d", layout(b"%d", is_native=False))  # type: ignore[misc]
         assert made.fill("x") == b'"x"'
+
+    @pytest.mark.parametrize("template", [b"%\0", b"a<b%\0c>", b"%\0%s"])
+    def test_zero_is_the_letter_of_no_value(self, template: bytes) -> None:
+        """Where the list of letters ends is no letter of it."""
+        from edge_proxy.pipeline._layout import Layout
+
+        with pytest.raises(ValueError, match="no layout"):
+            Layout(template, layout(b"%s", is_native=False))
 
     def test_too_many_values_are_no_layout(self) -> None:
         assert layout(b"%d" * 64, is_native=True)(*range(64)) == "".join(map(str, range(64))).encode()

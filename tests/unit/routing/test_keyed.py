@@ -81,6 +81,16 @@ def test_text_that_is_too_long_is_not_signed() -> None:
     assert Keyed(9).open(longer, b"") is PlainKeyed(9).open(longer, b"") is None
 
 
+def test_made_whole_or_not_at_all() -> None:
+    """One without a size would take an empty digest for a right one."""
+    with pytest.raises(TypeError):
+        Keyed.__new__(Keyed)
+    digests = Keyed(9, key=b"k")
+    signed = digests.sign(b"text", b"call")
+    digests.__init__(9, key=b"other")  # type: ignore[misc]
+    assert digests.open(signed, b"call") == b"text"
+
+
 def test_what_is_no_bytes_is_refused() -> None:
     """In C nobody else would look."""
     digests = Keyed(9)
