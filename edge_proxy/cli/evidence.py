@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edge_proxy.evidence.verify import VerifyReport
 
 app = typer.Typer(no_args_is_help=True, help="The evidence journal.")
 
@@ -33,29 +36,35 @@ def verify(
         expected = int(seq), digest
     report = verify_journal(path, expected_head=expected)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "ok": report.ok,
-                    "records": report.records,
-                    "attempts": report.attempts,
-                    "ends": report.ends,
-                    "last_seq": report.last_seq,
-                    "head": report.head,
-                    "findings": [str(finding) for finding in report.findings],
-                    "findings_left_out": report.findings_left_out,
-                }
-            )
-        )
+        print(json.dumps(_as_json(report) | {"workers": [_as_json(one) for one in report.workers]}))
     else:
         for finding in report.findings:
             print(finding)
         if report.findings_left_out:
             print(f"... and {report.findings_left_out} more")
-        counts = f"{report.records} records ({report.attempts} attempts, {report.ends} ends)"
-        if report.ok:
-            where = f", head {report.last_seq}:{report.head}" if report.head else ""
-            print(f"{path}: intact, {counts}{where}")
-        else:
-            print(f"{path}: {len(report.findings) + report.findings_left_out} findings in {counts}")
+        # A head belongs to one worker: of several, each is told, to be noted and handed in with that worker's journal.
+        for one in (*report.workers, report):
+            print(f"{one.path}: {_told(one)}")
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _told(report: VerifyReport) -> str:
+    counts = f"{report.records} records ({report.attempts} attempts, {report.ends} ends)"
+    found = len(report.findings) + report.findings_left_out
+    if found:
+        return f"{found} {'finding' if found == 1 else 'findings'} in {counts}"
+    return f"intact, {counts}" + (f", head {report.last_seq}:{report.head}" if report.head else "")
+
+
+def _as_json(report: VerifyReport) -> dict[str, object]:
+    return {
+        "path": str(report.path),
+        "ok": report.ok,
+        "records": report.records,
+        "attempts": report.attempts,
+        "ends": report.ends,
+        "last_seq": report.last_seq,
+        "head": report.head,
+        "findings": [str(finding) for finding in report.findings],
+        "findings_left_out": report.findings_left_out,
+    }

@@ -110,7 +110,8 @@ def verify(path: Path, *, expected_head: tuple[int, str] | None = None, first_se
         if not directories:
             raise EvidenceError(f"cannot verify {path}: no journal segment in it")
         if expected_head is not None and len(directories) > 1:
-            raise EvidenceError(f"cannot verify {path}: a head belongs to one worker, and here are several")
+            names = " or ".join(map(str, directories))
+            raise EvidenceError(f"cannot verify {path}: a head belongs to one worker; name the journal of one: {names}")
         reports = [_verify_segments(segments_in(d), d, expected_head, first_seq) for d in directories]
     except OSError as error:
         raise EvidenceError(f"cannot verify {path}: {error}") from error

@@ -300,7 +300,7 @@ class _Demo:
             return _CHECK_FAILED
         attempts = sum(row.peers for row in rows if row.group == "attempts")
         self._console.print(f"All {len(rows)} counts agree: {attempts} attempts, every one decided and recorded.")
-        self._console.print(f"Try: edge-proxy evidence verify {self._show.evidence}", style="dim")
+        self._console.print(f"Try: {_command()} evidence verify {self._show.evidence}", style="dim")
         return _FINE
 
     async def _settled_rows(self) -> list[Row]:
@@ -337,3 +337,9 @@ def _advice(problem: str) -> str:
     if os.strerror(errno.EADDRNOTAVAIL) in problem and sys.platform == "darwin":
         return "; make it with: sudo ifconfig lo0 alias ADDRESS"
     return ""
+
+
+def _command() -> str:
+    """What to type for the command that runs: after `make demo` it is not on the PATH."""
+    typed = Path(sys.argv[0])
+    return "python -m edge_proxy" if typed.stem == "__main__" else str(typed)
