@@ -24,9 +24,12 @@ PARAM: Final = re.compile(
 )
 _TAG_END: Final = grammar.all_but(b'>;",<')
 """Changes no tag behind which the value ends."""
+_IN_NAMES: Final = grammar.all_but(b"\\>:;")
+"""Changes no display name with nothing in it that could be taken for more than a name."""
 SIMPLE: Final = grammar.only(grammar.TOKEN_BYTES + b";=")
 """Changes no parameters that are tokens throughout."""
 _NAME_ADDR: Final = re.compile(rb"((?:" + _QUOTED + rb"|[A-Za-z0-9\-.!%*_+`'~ \t]++)*+)<([^<>\r\n]*+)>", re.DOTALL)
+_ANY_ADDRESS: Final = re.compile(rb"(?:" + _QUOTED + rb"|[^\"<>:;]++)*+<[^<>]*+>", re.DOTALL)
 _PARAMS: Final = re.compile(rb"(?:" + _QUOTED + rb"|[^\",<>]++)*+", re.DOTALL)
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
 _CR: Final = 0x0D
@@ -174,11 +177,7 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
         raise RemoteProtocolError(f"{header} has more than {MOST_ESCAPES} escapes", rfc="3261 §25.1")
     match = _NAME_ADDR.match(value)
     if match is not None:
-        params = value[match.end() :]
-        if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
-            raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
-        if may_hide_more(params) and _PARAMS.fullmatch(params) is None:
-            raise RemoteProtocolError(f"{header} has more than parameters behind its address", rfc="3261 §20.10")
+        params = _params_behind(value, match.end(), header)
         display = value[: match.end(1)]
         return NameAddr(display.strip(b" \t"), value[match.start(2) : match.end(2)].strip(b" \t"), params)
     if _LESS in value or _GREATER in value or _QUOTE in value:
@@ -190,10 +189,20 @@ def parse_name_addr(value: bytes, header: str) -> NameAddr:
     return NameAddr(b"", uri, semicolon + params)
 
 
+def _params_behind(value: bytes, end: int, header: str) -> bytes:
+    """The parameters behind an address that ends there, if nothing else stands behind it."""
+    params = value[end:]
+    if params and params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
+        raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
+    if may_hide_more(params) and _PARAMS.fullmatch(params) is None:
+        raise RemoteProtocolError(f"{header} has more than parameters behind its address", rfc="3261 §20.10")
+    return params
+
+
 def parse_tag(value: bytes, header: str) -> bytes:
     """The tag of a From or To value; b"" when it has none."""
     if value and value[-1] == _GREATER:
-        if _LESS in value and (_QUOTE not in value or value.count(b'"') & 1 == 0):
+        if _LESS in value and _GREATER not in value[:-1] and (_QUOTE not in value or value.count(b'"') & 1 == 0):
             return b""
     elif value and value[0] == _LESS and _QUOTE not in value:
         # No display name: the first angle bracket that closes is the address's.
@@ -203,38 +212,26 @@ def parse_tag(value: bytes, header: str) -> bytes:
             if tag.translate(_TAG_END) is tag:
                 return trimmed(tag)
     else:
-        address, found, tag = value.rpartition(b">;tag=")
-        if (
-            found
-            and _GREATER not in tag
-            and _SEMICOLON not in tag
-            and _QUOTE not in tag
-            and _COMMA not in tag
-            and _LESS not in tag
-            and _LESS in address
-            and (_QUOTE not in address or address.count(b'"') & 1 == 0)
-        ):
-            return trimmed(tag)
+        name, found, behind = value.partition(b"<")
+        uri, _, params = behind.partition(b">")
+        if found and params.startswith(b";tag=") and _LESS not in uri and name.translate(_IN_NAMES) is name:
+            tag = params[5:]
+            if tag.translate(_TAG_END) is tag and (_QUOTE not in name or name.count(b'"') & 1 == 0):
+                return trimmed(tag)
     return _any_tag(value, header)
 
 
 def _any_tag(value: bytes, header: str) -> bytes:
-    """The tag of a value however it is spelt."""
+    """The tag of a value however it is spelt; what stands in front of its address need not be a display name.
+
+    Where others read another tag, or none, a request would be inside a dialog for us and a new one for them.
+    """
     if value.count(b";") > MOST_PARAMS:
         raise RemoteProtocolError(f"{header} has more than {MOST_PARAMS} parameters", rfc="3261 §20.10")
     value = value.strip(b" \t")
-    end = value.rfind(b">")
-    if end >= 0 and value.count(b'"') & 1 == 0:
-        params = value[end + 1 :]
-        if _QUOTE not in params:
-            if _LESS not in value:
-                raise RemoteProtocolError(f"{header} has unbalanced quotes or angle brackets", rfc="3261 §20.10")
-            if not params:
-                return b""
-            if params.lstrip(b" \t")[:1] not in _PARAMS_BEGIN:
-                raise RemoteProtocolError(f"{header} has something behind its address", rfc="3261 §20.10")
-            return find_param(params, b"tag") or b""
-    return find_param(parse_name_addr(value, header).params, b"tag") or b""
+    match = None if has_many_escapes(value) else _ANY_ADDRESS.match(value)
+    params = parse_name_addr(value, header).params if match is None else _params_behind(value, match.end(), header)
+    return find_param(params, b"tag") or b""
 
 
 def parse_cseq(value: bytes) -> tuple[int, bytes]:

@@ -138,6 +138,9 @@ def test_address_that_others_might_read_differently_is_refused(value: bytes) -> 
         (b'<sip:a@b>;x="<>;tag=no";tag=1', b"1"),
         (b'"\\"" <sip:a@b>;tag=1', b"1"),
         (b"<sip:a@b>;tag", b""),
+        (b'"A:;" <sip:a@b>;tag=1', b"1"),
+        (b"J\xc3\xbcrgen, Dr. (Tel) <sip:a@b>;tag=1", b"1"),
+        (b"J\xc3\xbcrgen <sip:a@b>;x;tag=1", b"1"),
     ],
 )
 def test_tag_is_the_headers_own_parameter(value: bytes, tag: bytes) -> None:
@@ -146,10 +149,31 @@ def test_tag_is_the_headers_own_parameter(value: bytes, tag: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b'"a <sip:a@b>;tag=1', b"sip:a@b>;tag=1", b"<sip:a@b> x;tag=1", b"<sip:a@b>, <sip:c@d> y", b"<sip:a@b>,x"]
+    "value",
+    [
+        b'"a <sip:a@b>;tag=1',
+        b"sip:a@b>;tag=1",
+        b"<sip:a@b> x;tag=1",
+        b"<sip:a@b>, <sip:c@d> y",
+        b"<sip:a@b>,x",
+        b"<sip:a@b>, <sip:c@d>;tag=1",
+        b"<sip:a@b>;x=1, <sip:c@d>;tag=1",
+        b"A <sip:a@b>, B <sip:c@d>;tag=1",
+        b'"A" <sip:a@b>, "B" <sip:c@d>;tag=1',
+        b"sip:a@b, <sip:c@d>;tag=1",
+        b"sip:a@b;x=1, <sip:c@d>;tag=1",
+        b"sip:a@b, <>;tag=1",
+        b"<sip:a@b> <c>;tag=1",
+        b"<sip:a@b>>;tag=1",
+        b"<sip:a@b>;x=<>;tag=1",
+        b"<sip:a@b>;x>;tag=1",
+        b'<sip:a@b>;x="\\">;tag=1',
+        b'"A\\" <sip:a@b>, "B" <sip:c@d>;tag=1',
+        b"A>B <sip:a@b>;tag=1",
+    ],
 )
 def test_tag_of_a_malformed_address_is_refused(value: bytes) -> None:
-    """From and To are parts that a proxy uses (§16.3 step 1)."""
+    """From and To are parts that a proxy uses (§16.3 step 1), and whether there is a tag others must see as we do."""
     with pytest.raises(RemoteProtocolError, match=r"^To "):
         parse_tag(value, "To")
 
