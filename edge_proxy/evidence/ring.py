@@ -241,8 +241,8 @@ class EvidenceRing:
     def open(self, data_bytes: int) -> bool:
         """Map the file; create it with `data_bytes` when there is none. True when it existed.
 
-        A file that exists keeps its own size (see `resize`). Raises RingDamaged when its header does not check,
-        EvidenceError when the file cannot be had: no memory, another process holds it.
+        A file that exists keeps its own size (see `resize`), unless it has shrunk to its header. Raises RingDamaged
+        when its header does not check, EvidenceError when the file cannot be had: no memory, another process holds it.
         """
         if data_bytes < MIN_DATA_BYTES or data_bytes % HEADER_BYTES:
             raise EvidenceError(
@@ -263,7 +263,7 @@ class EvidenceRing:
                 raise EvidenceError(f"cannot open evidence ring {self.path}: another process uses it") from error
             existed = os.fstat(fd).st_size > 0
             if existed:
-                data_bytes = self._check_header(fd)
+                data_bytes = self._check_header(fd, data_bytes)
             else:
                 self._write_header(fd, data_bytes, durable_seq=0)
             self._map_file(fd, data_bytes)
@@ -295,8 +295,8 @@ class EvidenceRing:
             os.close(self._fd)
             self._fd = -1
 
-    def _check_header(self, fd: int) -> int:
-        """Return the data size a sound header states."""
+    def _check_header(self, fd: int, wanted_bytes: int) -> int:
+        """Return the data size a sound header states; the one that is wanted when nothing has that size yet."""
         header = os.pread(fd, HEADER_BYTES, 0)
         if len(header) < HEADER_BYTES:
             raise RingDamaged(f"{self.path}: header is cut short")
@@ -320,10 +320,13 @@ class EvidenceRing:
             raise RingDamaged(f"{self.path}: {durable_seq} cannot be the number of a record")
         if identity != self.identity and head != tail:
             raise RingDamaged(f"{self.path}: holds records of another journal")
+        new_bytes = wanted_bytes if is_folded else int(data_bytes)
         if identity != self.identity:
             # Nothing of the other journal is in it: begin anew, its numbers are none of ours.
-            self._write_header(fd, data_bytes, durable_seq=0)
-        return int(data_bytes)
+            self._write_header(fd, new_bytes, durable_seq=0)
+        elif new_bytes != data_bytes:
+            self._write_header(fd, new_bytes, durable_seq=durable_seq)
+        return new_bytes
 
     def _write_header(self, fd: int, data_bytes: int, *, durable_seq: int) -> None:
         """Lay down an empty ring's header; with nothing behind it, it is already a sound (folded) ring."""

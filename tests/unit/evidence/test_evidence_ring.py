@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 import struct
 import tempfile
 from collections import deque
@@ -121,6 +122,26 @@ def test_closed_empty_ring_shrinks_and_remembers_the_last_number(ring: EvidenceR
     assert ring.open(MIN_DATA_BYTES)
     assert ring.durable_seq == 1
     assert ring.put(b"y")
+
+
+def test_shrunk_ring_takes_the_new_size_at_once(ring: EvidenceRing) -> None:
+    """Whoever makes it smaller because there is no memory for the old size must not need that once more."""
+    ring.resize(2 * MIN_DATA_BYTES)
+    ring.put(b"x")
+    ring.release(ring.head, 1)
+    ring.close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER_BYTES + MIN_DATA_BYTES, limits[1]))
+    try:
+        assert ring.open(MIN_DATA_BYTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (ring.data_bytes, ring.durable_seq) == (MIN_DATA_BYTES, 1)
+    assert ring.put(b"y")
+    successor = killed(ring)
+    assert successor.open(MIN_DATA_BYTES)
+    assert payloads(successor) == [b"y"]
+    successor.close()
 
 
 def test_resize_keeps_the_last_number(ring: EvidenceRing) -> None:
