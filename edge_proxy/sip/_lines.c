@@ -383,15 +383,18 @@ done:
     return found;
 }
 
-PyDoc_STRVAR(keep_doc, "keep(unknown, raws, lines): keep what was read of the lines that cut() had not held.");
+PyDoc_STRVAR(keep_doc, "keep(unknown, raws, lines, once): keep what was read of the lines that cut() had not held.");
 
 static PyObject *
 table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3 || !PyList_Check(args[0]) || !PyList_Check(args[1]) || !PyList_Check(args[2])) {
-        PyErr_SetString(PyExc_TypeError, "keep() takes three lists");
+    if (count != 4 || !PyList_Check(args[0]) || !PyList_Check(args[1]) || !PyList_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "keep() takes three lists and an integer");
         return NULL;
     }
+    Py_ssize_t once = PyLong_AsSsize_t(args[3]);
+    if (once == -1 && PyErr_Occurred())
+        return NULL;
     if (!is_made(self))
         return NULL;
     /* The lists are asked for their length each time: what is let go may call back. (PyLong_AsSsize_t does not.) */
@@ -415,7 +418,7 @@ table_keep(LineTable *self, PyObject *const *args, Py_ssize_t count)
             return NULL;
         const char *text = PyBytes_AS_STRING(raw);
         Py_ssize_t size = PyBytes_GET_SIZE(raw);
-        if (size > self->longest || !is_line(text, size))
+        if (kind == once || size > self->longest || !is_line(text, size))
             continue;
         PyObject *line = PyList_GET_ITEM(args[2], index);
         if (put(&self->lines, hash_of(self->seed, text, size), raw, line, (int)kind) < 0)

@@ -78,8 +78,12 @@ class Lines(Protocol):
         `has_bare` says whether there is a lone CR or LF before that.
         """
 
-    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], /) -> None:
-        """Keep what was read of the lines that `cut` had not held; a long one is passed over."""
+    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], once: int, /) -> None:
+        """Keep what was read of the lines that `cut` had not held; a long one is passed over.
+
+        So is one of the kind `once` (-1: none), which hardly another message will bring: it would only push out others,
+        and be let go when it is cold.
+        """
 
     def keep_start(self, raw: bytes, start: StartLine, /) -> None:
         """Keep what was read of a start line; a long one is passed over."""
@@ -169,9 +173,9 @@ class PlainLines:
             self._put(text, line)
         return line
 
-    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], /) -> None:
+    def keep(self, unknown: list[int], raws: list[bytes], lines: list[HeaderLine], once: int, /) -> None:
         for place, raw in enumerate(raws):
-            if len(raw) <= _LONGEST_BYTES:
+            if len(raw) <= _LONGEST_BYTES and unknown[3 * place + 1] != once:
                 self._put(raw, lines[unknown[3 * place]])
 
     def _put(self, raw: bytes, line: HeaderLine) -> None:

@@ -30,6 +30,7 @@ _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _cut: Final = LINES.cut
 _keep: Final = LINES.keep
+_NONE: Final = -1
 _SIPPISH: Final = re.compile(rb"(?i:SIP)/[0-9]|[^\r\n]* (?i:SIP)/[0-9]")
 
 
@@ -88,13 +89,16 @@ def _read_usual(data: bytes, limits: Limits) -> Message | None:
         LINES.keep_start(start, line)
     else:
         line = start
-    if unknown is not None and raws is not None and not _read_lines(headers, first, unknown, raws):
-        return None
+    status = line.status
+    if unknown is not None and raws is not None:
+        # Behind a provisional response come others with its Vias; those of other messages come once, mostly.
+        once = _NONE if 100 <= status < 200 else grammar.VIA
+        if not _read_lines(headers, first, unknown, raws, once):
+            return None
     message = Message(line.raw, size, headers, first)
     message.method = line.method
     message.uri = line.uri
     message.body = body
-    status = line.status
     if status:
         message.status = status
         message.reason = line.reason
@@ -102,8 +106,11 @@ def _read_usual(data: bytes, limits: Limits) -> Message | None:
     return message
 
 
-def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int], raws: list[bytes]) -> bool:
-    """Read the lines that did not come before (see `Lines.cut`); False: one has no name, or one is there twice."""
+def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int], raws: list[bytes], once: int) -> bool:
+    """Read the lines that did not come before (see `Lines.cut`, and for `once` `Lines.keep`).
+
+    False: one has no name, or one is there twice.
+    """
     at = 0
     for raw in raws:
         index = unknown[at]
@@ -122,7 +129,7 @@ def _read_lines(headers: list[HeaderLine], first: list[int], unknown: list[int],
                     first[kind] = index
         headers[index] = HeaderLine(kind, raw, colon)
         at += 3
-    _keep(unknown, raws, headers)
+    _keep(unknown, raws, headers, once)
     return True
 
 

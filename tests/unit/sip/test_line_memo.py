@@ -75,8 +75,8 @@ def head_of(*lines: bytes) -> bytes:
     return b"\r\n".join((b"INVITE sip:a@b SIP/2.0", *lines, b"", b""))
 
 
-def cut(memo: Lines, data: bytes, most_lines: int = 256, most_bytes: int = 8192) -> Head | None:
-    """Cut, and keep what was not held, each kind of a name that is not known being OTHER."""
+def cut(memo: Lines, data: bytes, most_lines: int = 256, most_bytes: int = 8192, once: int = -1) -> Head | None:
+    """Cut, and keep what was not held but is not `once`, each kind of a name that is not known being OTHER."""
     head = memo.cut(data, most_lines, most_bytes)
     if head is not None:
         start, lines, _, _, unknown, raws = head
@@ -87,7 +87,7 @@ def cut(memo: Lines, data: bytes, most_lines: int = 256, most_bytes: int = 8192)
                 kind = max(unknown[3 * place + 1], grammar.OTHER)
                 unknown[3 * place + 1] = kind
                 lines[unknown[3 * place]] = HeaderLine(kind, raw, unknown[3 * place + 2])
-            memo.keep(unknown, raws, lines)
+            memo.keep(unknown, raws, lines, once)
     return head
 
 
@@ -106,8 +106,9 @@ def shown(head: Head | None) -> object:
     ),
     st.sampled_from([-1, 0, 1, 2, 5, 256, 10_000]),
     st.sampled_from([-1, 0, 10, 100, 8192, 1 << 40]),
+    st.sampled_from([-1, grammar.OTHER, grammar.TO, grammar.VIA]),
 )
-def test_both_cut_alike(parts: list[bytes], most_lines: int, most_bytes: int) -> None:
+def test_both_cut_alike(parts: list[bytes], most_lines: int, most_bytes: int, once: int) -> None:
     """Whatever the bytes and the bounds, seen before or not: the same lines, kinds, places and body, or none."""
     from edge_proxy.sip._lines import LineTable
 
@@ -116,7 +117,8 @@ def test_both_cut_alike(parts: list[bytes], most_lines: int, most_bytes: int) ->
     for name, kind in grammar.KIND_BY_NAME.items():
         table.keep_name(name, kind)
     for data in (*parts, *parts, *(part[:50] for part in parts)):
-        assert shown(cut(table, data, most_lines, most_bytes)) == shown(cut(plain, data, most_lines, most_bytes))
+        bounds = most_lines, most_bytes, once
+        assert shown(cut(table, data, *bounds)) == shown(cut(plain, data, *bounds))
         assert len(table) == len(plain)
         whole, same = table.split(data, most_lines), plain.split(data, most_lines)
         bound = max(most_lines, 0)
@@ -239,6 +241,31 @@ def test_lines_in_use_stay(memo: Lines) -> None:
         assert head[1][-1] is first[1][0]
 
 
+def test_a_kind_that_comes_once_is_passed_over(memo: Lines) -> None:
+    data = head_of(b"Via: a", b"To: b", b"Via: c", b"X: d")
+    for _ in range(2):
+        head = cut(memo, data, once=grammar.VIA)
+        assert head is not None
+        found = head[5]
+    assert found == [b"Via: a", b"Via: c"]
+    assert len(memo) == 3
+
+
+@pytest.mark.parametrize(
+    ("start", "is_kept"),
+    [
+        (b"BYE sip:+13105550199@192.0.2.1 SIP/2.0", False),
+        (b"SIP/2.0 180 Ringing", True),
+        (b"SIP/2.0 200 OK", False),
+        (b"SIP/2.0 486 Busy Here", False),
+    ],
+)
+def test_a_via_is_kept_where_more_responses_follow(start: bytes, is_kept: bool) -> None:
+    """§17.1.1.2: behind a provisional response come others with its Vias; those of other messages come once, mostly."""
+    parse_message(start + REQUEST[REQUEST.index(b"\r\n") :], LIMITS)
+    assert len(LINES) == 9 + is_kept  # the start line and eight others
+
+
 def test_a_message_that_is_changed_changes_no_other() -> None:
     """Lines are shared: stamping, replacing, adding and taking out concern one message alone."""
     first = parse_message(REQUEST, LIMITS)
@@ -295,7 +322,7 @@ class TestTable:
         for name, arguments in (
             ("cut", (b"", 1, 1)),
             ("split", (b"", 1)),
-            ("keep", ([], [], [])),
+            ("keep", ([], [], [], -1)),
             ("keep_start", (b"a", None)),
             ("keep_name", (b"a", 0)),
         ):
@@ -320,15 +347,18 @@ class TestTable:
         ("arguments", "error"),
         [
             ((), TypeError),
-            (((), [], []), TypeError),
-            (([0, 1, 1], ["x: y"], [None]), TypeError),
-            (([0, "1", 1], [b"x: y"], [None]), TypeError),
-            (([0, 1], [b"x: y"], [None]), ValueError),
-            (([1, 1, 1], [b"x: y"], [None]), ValueError),
-            (([-1, 1, 1], [b"x: y"], [None]), ValueError),
-            (([0, 8, 1], [b"x: y"], [None]), ValueError),
-            (([0, -1, 1], [b"x: y"], [None]), ValueError),
-            (([1 << 70, 1, 1], [b"x: y"], [None]), OverflowError),
+            (([], [], []), TypeError),
+            (((), [], [], -1), TypeError),
+            (([], [], [], None), TypeError),
+            (([0, 1, 1], ["x: y"], [None], -1), TypeError),
+            (([0, "1", 1], [b"x: y"], [None], -1), TypeError),
+            (([0, 1], [b"x: y"], [None], -1), ValueError),
+            (([1, 1, 1], [b"x: y"], [None], -1), ValueError),
+            (([-1, 1, 1], [b"x: y"], [None], -1), ValueError),
+            (([0, 8, 1], [b"x: y"], [None], -1), ValueError),
+            (([0, -1, 1], [b"x: y"], [None], -1), ValueError),
+            (([0, 1, 1], [b"x: y"], [None], 1 << 70), OverflowError),
+            (([1 << 70, 1, 1], [b"x: y"], [None], -1), OverflowError),
         ],
     )
     def test_keep_of_what_cannot_be_kept_raises(self, arguments: tuple[object, ...], error: type[Exception]) -> None:
@@ -350,7 +380,7 @@ class TestTable:
     @pytest.mark.parametrize("raw", [b"", b" a: b", b"\ta: b", b"a: b\r", b"a:\nb", b"x" * 301])
     def test_what_is_no_line_is_not_kept(self, raw: bytes) -> None:
         table = self.table()
-        table.keep([0, 0, 0], [raw], [None])
+        table.keep([0, 0, 0], [raw], [None], -1)
         table.keep_start(raw, None)
         assert len(table) == 0
 
@@ -362,14 +392,14 @@ class TestTable:
         class Last:
             def __del__(self) -> None:
                 table.cut(data, 99, 999)
-                table.keep([0, 0, 0], [b"x: 1"], [None])
+                table.keep([0, 0, 0], [b"x: 1"], [None], -1)
                 table.forget()
 
         lines: list[object] = []
         for turn in range(50):
             lines[:] = [Last() for _ in range(20)]
             numbers = [number for index in range(20) for number in (index, 0, 0)]
-            table.keep(numbers, [b"x: %d" % (index + turn) for index in range(20)], lines)
+            table.keep(numbers, [b"x: %d" % (index + turn) for index in range(20)], lines, -1)
             table.keep_start(b"a", Last())
         lines.clear()
         table.forget()
@@ -390,7 +420,7 @@ class TestTable:
         unknown += [0, Kind(), 0]
         raws.append(b"x: 1")
         with pytest.raises(TypeError):
-            table.keep(unknown, raws, [None])
+            table.keep(unknown, raws, [None], -1)
         assert len(raws) == 1
 
     def test_what_is_kept_is_bytes_alone(self) -> None:
@@ -402,7 +432,7 @@ class TestTable:
 
         for text in (Text(b"a"), bytearray(b"a"), "a", None):
             for keep, arguments in (
-                (table.keep, ([0, 0, 0], [text], [None])),
+                (table.keep, ([0, 0, 0], [text], [None], -1)),
                 (table.keep_start, (text, None)),
                 (table.keep_name, (text, 0)),
             ):
@@ -414,7 +444,7 @@ class TestTable:
     def test_without_memory_nothing_is_lost(self) -> None:
         table = self.table()
         table.keep_name(b"x", 6)
-        table.keep([0, 6, 0], [b"x: 1"], ["one"])
+        table.keep([0, 6, 0], [b"x: 1"], ["one"], -1)
         head = b"s\r\nx: 1\r\n" + b"".join(b"y: %d\r\n" % number for number in range(80)) + b"\r\nthe body"
         whole, split = table.cut(head, 99, 9999), table.split(head, 99)
         assert whole[4][-1] == 1
@@ -433,7 +463,7 @@ class TestTable:
         alive = len([1 for one in gc.get_objects() if type(one).__name__ == "LineTable"])
         holder = Holder()
         holder.table = table = self.table()
-        table.keep([0, 0, 0], [b"x: y"], [holder])
+        table.keep([0, 0, 0], [b"x: y"], [holder], -1)
         del table, holder
         gc.collect()
         assert len([1 for one in gc.get_objects() if type(one).__name__ == "LineTable"]) == alive
@@ -447,16 +477,16 @@ class TestTable:
         datas = [good + b"y: 2\r\n\r\nb", good + b"y: 2\r\n", good + b"y: 2\r\nx: 3\r\n\r\n", good + b"\r\n", b"s"]
 
         def turn() -> None:
-            table.keep([0, 1, 0], [raw], [line])
+            table.keep([0, 1, 0], [raw], [line], -1)
             table.keep_start(b"s", start)
             for data in datas:
                 for bounds in ((9, 999), (1, 999), (9, 5)):
                     table.cut(data, *bounds)
             for data in datas:
                 table.split(data, 1)
-            table.keep([0, 1, 0], [raw], [line])
+            table.keep([0, 1, 0], [raw], [line], -1)
             for number in range(20):
-                table.keep([0, 1, 0], [b"x: %d" % number], [line])
+                table.keep([0, 1, 0], [b"x: %d" % number], [line], -1)
             table.forget()
 
         turn()
