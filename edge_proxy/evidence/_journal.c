@@ -22,9 +22,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
-#define HAS_SHA 1
+#define IS_X86 1
 #else
-#define HAS_SHA 0
+#define IS_X86 0
 #endif
 
 #define HEADER_BYTES 4096
@@ -38,7 +38,12 @@
 #define WORTH_LETTING_GO ((uint64_t)16 << 10) /* less takes less time than to get the interpreter's lock back */
 #define AROUND_BYTES 128            /* more than a line has beside its record */
 
-/* -- CRC-32 (that of zlib), eight bytes at a time ---------------------------------------------------------------- */
+/* Whether the processor's own instructions are used: set where it has them; tests take it back. */
+static int uses_sha, uses_clmul;
+
+/* -- CRC-32 (that of zlib), eight bytes at a time, or sixteen by a multiplication --------------------------------- */
+
+#define POLYNOMIAL UINT32_C(0xEDB88320)
 
 static uint32_t crc_table[8][256];
 
@@ -48,7 +53,7 @@ make_crc_table(void)
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t crc = i;
         for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
+            crc = crc >> 1 ^ (crc & 1 ? POLYNOMIAL : 0);
         crc_table[0][i] = crc;
     }
     for (int place = 1; place < 8; place++)
@@ -59,9 +64,8 @@ make_crc_table(void)
 }
 
 static uint32_t
-checksum(const unsigned char *bytes, size_t length, uint64_t seq)
+crc_of(uint32_t crc, const unsigned char *bytes, size_t length)
 {
-    uint32_t crc = ~(uint32_t)(seq ^ seq >> 32);
     for (; length >= 8; length -= 8, bytes += 8) {
         uint32_t low = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
         low ^= crc;
@@ -71,7 +75,56 @@ checksum(const unsigned char *bytes, size_t length, uint64_t seq)
     }
     for (; length; length--, bytes++)
         crc = crc >> 8 ^ crc_table[0][(crc ^ *bytes) & 255];
-    return ~crc;
+    return crc;
+}
+
+#if IS_X86
+
+/* x to the power of `bits` modulo the polynomial, the lowest power in the highest bit: as a factor, which such a
+   multiplication shifts by one. */
+static uint64_t
+shift_by(int bits)
+{
+    uint32_t rest = UINT32_C(1) << 31;
+    while (bits--)
+        rest = rest >> 1 ^ (rest & 1 ? POLYNOMIAL : 0);
+    return (uint64_t)rest << 1;
+}
+
+static uint64_t fold_first, fold_second; /* past the sixteen bytes that follow, of the first and of the last eight */
+
+/* The CRC goes on over some blocks of sixteen bytes, at least one: what is left of them is moved on to the next ones
+   with the same remainder, and the last sixteen are read the plain way. */
+__attribute__((target("pclmul,sse4.1"))) static uint32_t
+fold(uint32_t crc, const unsigned char *bytes, size_t blocks)
+{
+    const __m128i factors = _mm_set_epi64x((long long)fold_second, (long long)fold_first);
+    __m128i left = _mm_xor_si128(_mm_loadu_si128((const __m128i *)bytes), _mm_cvtsi32_si128((int)crc));
+    while (--blocks) {
+        bytes += 16;
+        __m128i first = _mm_clmulepi64_si128(left, factors, 0x00), second = _mm_clmulepi64_si128(left, factors, 0x11);
+        left = _mm_xor_si128(_mm_xor_si128(first, second), _mm_loadu_si128((const __m128i *)bytes));
+    }
+    unsigned char last[16];
+    _mm_storeu_si128((__m128i *)last, left);
+    return crc_of(0, last, sizeof last);
+}
+
+#endif
+
+static uint32_t
+checksum(const unsigned char *bytes, size_t length, uint64_t seq)
+{
+    uint32_t crc = ~(uint32_t)(seq ^ seq >> 32);
+#if IS_X86
+    size_t blocks = length / 16;
+    if (uses_clmul && blocks) {
+        crc = fold(crc, bytes, blocks);
+        bytes += 16 * blocks;
+        length -= 16 * blocks;
+    }
+#endif
+    return ~crc_of(crc, bytes, length);
 }
 
 /* -- the ring ---------------------------------------------------------------------------------------------------- */
@@ -150,7 +203,7 @@ store(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return made;
 }
 
-#if HAS_SHA
+#if IS_X86
 
 /* -- SHA-256 (FIPS 180-4) ------------------------------------------------------------------------------------------ */
 
@@ -224,13 +277,15 @@ hash(const unsigned char *bytes, size_t length, char *digits)
         digits[i] = "0123456789abcdef"[words[i / 8] >> (28 - i % 8 * 4) & 15];
 }
 
-static int
-has_sha(void)
+/* What the processor has. */
+static void
+ask_processor(void)
 {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSE4_1) || !(c & bit_SSSE3))
-        return 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 29) != 0;
+        return;
+    uses_clmul = (c & bit_PCLMUL) != 0;
+    uses_sha = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 29) != 0;
 }
 
 /* -- from the ring to the file --------------------------------------------------------------------------------------- */
@@ -360,12 +415,29 @@ done:
 
 #endif
 
+PyDoc_STRVAR(use_instructions_doc,
+             "use_instructions(whether)\n--\n\n"
+             "Use the processor's own instructions where it has them, as from the start, or none: for tests.");
+
+static PyObject *
+use_instructions(PyObject *module, PyObject *whether)
+{
+    (void)module;
+    uses_sha = uses_clmul = 0;
+#if IS_X86
+    if (PyObject_IsTrue(whether) > 0)
+        ask_processor();
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef journal_methods[] = {
     {"store", (PyCFunction)(void (*)(void))store, METH_FASTCALL, store_doc},
+    {"use_instructions", use_instructions, METH_O, use_instructions_doc},
     {NULL, NULL, 0, NULL},
 };
 
-#if HAS_SHA
+#if IS_X86
 static PyMethodDef chain_method[] = {
     {"chain", chain, METH_VARARGS, chain_doc},
     {NULL, NULL, 0, NULL},
@@ -385,13 +457,14 @@ PyInit__journal(void)
 {
     make_crc_table();
     PyObject *module = PyModule_Create(&journal_module);
-    int can_chain = 0;
-#if HAS_SHA
-    can_chain = has_sha();
-    if (module != NULL && can_chain && PyModule_AddFunctions(module, chain_method) < 0)
+#if IS_X86
+    fold_first = shift_by(128 + 32);
+    fold_second = shift_by(128 - 32);
+    ask_processor();
+    if (module != NULL && uses_sha && PyModule_AddFunctions(module, chain_method) < 0)
         Py_CLEAR(module);
 #endif
-    if (module != NULL && PyModule_AddObjectRef(module, "CAN_CHAIN", can_chain ? Py_True : Py_False) < 0)
+    if (module != NULL && PyModule_AddObjectRef(module, "CAN_CHAIN", uses_sha ? Py_True : Py_False) < 0)
         Py_CLEAR(module);
     return module;
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import struct
 import tempfile
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -155,6 +157,20 @@ def test_a_ring_that_was_written_over_is_told_alike(sizes: list[int], data: st.D
                 break
             position = end
         pair.check()
+
+
+@pytest.mark.parametrize("length", [*range(100), 719, 720, 4095, 8000])
+def test_frames_bear_their_checksum_with_and_without_instructions(memory: mmap.mmap, length: int) -> None:
+    """What is multiplied, sixteen bytes at a time, and what is looked up: zlib says the same."""
+    from edge_proxy.evidence._journal import store, use_instructions
+
+    payload = hashlib.shake_128(b"%d" % length).digest(length)
+    for seq in (1, 2**32 - 1, 2**40 + 5):
+        for whether in (False, True):
+            use_instructions(whether)
+            store(memory, 0, 0, seq, payload)
+            found = struct.unpack_from("=IIQ", memory, HEADER_BYTES)
+            assert found == (length, zlib.crc32(payload, (seq ^ seq >> 32) & 0xFFFFFFFF), seq)
 
 
 @needs_chain
