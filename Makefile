@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test engine bench bench-check profile check lint types contracts format lock clean servers
+.PHONY: demo test engine bench bench-check profile sanitize check lint types contracts format lock clean servers
 
 demo: $(VENV)/.run-ready  ## the proxy with real SIP peers on loopback: make demo ARGS="--seconds 20"
 	$(BIN)/edge-proxy demo $(ARGS)

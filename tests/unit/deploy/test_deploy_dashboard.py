@@ -74,6 +74,7 @@ def test_rows_lead_from_overview_to_cause() -> None:
         "Overview",
         "Verdicts",
         "Customers",
+        "Trunks and targets",
         "Autonomous systems against the committed rate",
         "Latency",
         "Messages",
