@@ -31,8 +31,8 @@ export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC EDGE_PROXY_ENGINE
 "$python" -m pytest -q --capture=sys --timeout=3600 --hypothesis-profile=ci -p no:cacheprovider \
   --deselect tests/unit/transport/test_slabs.py::test_a_few_that_live_on_keep_a_slab_each \
   --deselect tests/unit/transport/test_slabs.py::test_without_addresses_all_stays_as_it_was \
-  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/pipeline/test_record_text.py \
-  tests/unit/evidence/test_evidence_native.py \
+  tests/unit/transport/test_udp.py tests/unit/transport/test_slabs.py tests/unit/pipeline/test_record_text.py tests/unit/pipeline/test_steering.py \
+  tests/unit/evidence/test_evidence_native.py tests/unit/evidence/test_evidence_ring.py \
   tests/unit/routing tests/unit/sip tests/torture tests/unit/test_engines_agree.py
 "$python" -m tests.bench.hostile --this-engine --time --most 3
 echo "nothing found"

@@ -46,8 +46,8 @@ def explain_message(
     Without that it came from where the file itself says (see saved_request.py). `identities` are what a certificate on
     its TLS connection named. Raises ExplainError.
     """
-    source, side_said, data = split_origin(_read(message_path))
-    transport, address = _parse_source(source_text or source, message_path)
+    source_said, side_said, data = split_origin(_read(message_path))
+    transport, address = _parse_source(source_text or source_said, message_path)
     settings = load_settings(config)
     snapshot = compile_snapshot(settings)
     message = _parse(message_path, data, snapshot)
