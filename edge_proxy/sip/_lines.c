@@ -196,6 +196,104 @@ kind_of(LineTable *self, const char *text, Py_ssize_t size, int *colon_at)
     return place == NULL ? -1 : place->kind;
 }
 
+/* What a head is cut into. */
+typedef struct {
+    PyObject *lines[MOST_LINES];  /* references of its own; None for a line that is not held */
+    const char *raws[MOST_LINES]; /* where those that are not held stand in the message */
+    int raw_sizes[MOST_LINES];
+    int unknown[3 * MOST_LINES];  /* index, kind and colon of each of them */
+    int first[MOST_KINDS];
+    Py_ssize_t line_count, raw_count;
+} Cut;
+
+/* What is held for a start line, or its bytes: a new reference. NULL with an exception, or without one if it is not. */
+static PyObject *
+start_of(LineTable *self, const char *text, Py_ssize_t size)
+{
+    const Place *place = find(&self->lines, hash_of(self->seed ^ START_SEED, text, size), text, size);
+    if (place != NULL && place->kind == START)
+        return Py_NewRef(place->kept);
+    return memchr(text, '\r', (size_t)size) == NULL ? PyBytes_FromStringAndSize(text, size) : NULL;
+}
+
+/* Add a line. False if it is not a line, or a second one of a kind that may stand there once. */
+static inline int
+add_line(LineTable *self, Cut *cut, const char *text, Py_ssize_t size)
+{
+    const Place *place = find(&self->lines, hash_of(self->seed, text, size), text, size);
+    int index = (int)cut->line_count, kind;
+    if (place != NULL && place->kind != START) {
+        kind = place->kind;
+        cut->lines[index] = Py_NewRef(place->kept);
+    }
+    else {
+        if (!is_line(text, size))
+            return 0;
+        int *unknown = cut->unknown + 3 * cut->raw_count;
+        kind = kind_of(self, text, size, &unknown[2]);
+        unknown[0] = index;
+        unknown[1] = kind;
+        cut->raw_sizes[cut->raw_count] = (int)size;
+        cut->raws[cut->raw_count++] = text;
+        cut->lines[index] = Py_NewRef(Py_None);
+    }
+    cut->line_count++;
+    if (kind > 0) {
+        if (cut->first[kind] < 0)
+            cut->first[kind] = index;
+        else
+            return kind >= self->first_repeatable;
+    }
+    return 1;
+}
+
+/* Cut all lines up to the empty one; none may end behind `limit`. Where the body begins, or NULL if anything is not as
+   usual, and what was cut by then has to be given back. */
+static inline const char *
+cut_lines(LineTable *self, Cut *cut, const char *at, const char *end, const char *limit, Py_ssize_t most_lines)
+{
+    cut->line_count = cut->raw_count = 0;
+    for (int i = 0; i < self->kinds; i++)
+        cut->first[i] = -1;
+    for (;;) {
+        const char *line_end = memchr(at, '\n', (size_t)(end - at));
+        if (line_end == NULL || line_end[-1] != '\r')
+            return NULL;
+        Py_ssize_t size = line_end - at - 1;
+        if (size == 0)
+            return cut->line_count > 0 ? line_end + 1 : NULL;
+        if (cut->line_count >= most_lines || at + size > limit || !add_line(self, cut, at, size))
+            return NULL;
+        at = line_end + 1;
+    }
+}
+
+/* What cut() returns of all this, which takes over the start and the lines; or NULL, and they are given back. */
+static PyObject *
+head_of(LineTable *self, Cut *cut, PyObject *start, const char *body, Py_ssize_t body_size)
+{
+    PyObject *parts[] = {
+        start,
+        list_with(cut->lines, cut->line_count),
+        list_of(self, cut->first, self->kinds),
+        PyBytes_FromStringAndSize(body, body_size),
+        cut->raw_count ? list_of(self, cut->unknown, 3 * cut->raw_count) : Py_NewRef(Py_None),
+        cut->raw_count ? list_of_bytes(cut->raws, cut->raw_sizes, cut->raw_count) : Py_NewRef(Py_None),
+    };
+    PyObject *head = PyTuple_New(6);
+    int is_whole = head != NULL;
+    for (int i = 0; i < 6; i++) {
+        is_whole = is_whole && parts[i] != NULL;
+        if (head != NULL)
+            PyTuple_SET_ITEM(head, i, parts[i]);
+        else
+            Py_XDECREF(parts[i]);
+    }
+    if (!is_whole)
+        Py_CLEAR(head);
+    return head;
+}
+
 /* What the functions take and return is told at length in line_memo.py. */
 PyDoc_STRVAR(cut_doc, "cut(data, most_lines, most_bytes) -> (start, lines, first, body, unknown, raws), or None");
 
@@ -214,105 +312,30 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     if (!is_made(self))
         return NULL;
+    const char *const begin = PyBytes_AS_STRING(args[0]);
+    const char *const end = begin + PyBytes_GET_SIZE(args[0]);
     if (most_lines > MOST_LINES)
         most_lines = MOST_LINES;
     if (most_bytes > MOST_BYTES)
         most_bytes = MOST_BYTES;
+    const char *const limit = most_bytes < 0 ? begin : most_bytes < end - begin ? begin + most_bytes : end;
 
-    const char *const begin = PyBytes_AS_STRING(args[0]);
-    const char *const end = begin + PyBytes_GET_SIZE(args[0]);
-    const char *at = begin;
-    const char *line_end = memchr(at, '\n', (size_t)(end - at));
-    if (line_end == NULL || line_end - at < 2 || line_end[-1] != '\r')
+    const char *line_end = memchr(begin, '\n', (size_t)(end - begin));
+    if (line_end == NULL || line_end - begin < 2 || line_end[-1] != '\r')
         Py_RETURN_NONE;
-    Py_ssize_t size = line_end - at - 1;
-    Place *place = find(&self->lines, hash_of(self->seed ^ START_SEED, at, size), at, size);
-    PyObject *start;
-    if (place != NULL && place->kind == START) {
-        start = place->kept;
-        Py_INCREF(start);
-    }
-    else {
-        if (memchr(at, '\r', (size_t)size) != NULL)
-            Py_RETURN_NONE;
-        start = PyBytes_FromStringAndSize(at, size);
-        if (start == NULL)
+    PyObject *start = start_of(self, begin, line_end - begin - 1);
+    if (start == NULL) {
+        if (PyErr_Occurred())
             return NULL;
+        Py_RETURN_NONE;
     }
-
-    PyObject *lines[MOST_LINES]; /* references of our own */
-    const char *raws[MOST_LINES];
-    int raw_sizes[MOST_LINES], unknown[3 * MOST_LINES], first[MOST_KINDS];
-    Py_ssize_t line_count = 0, raw_count = 0;
-    for (int i = 0; i < self->kinds; i++)
-        first[i] = -1;
-    for (;;) {
-        at = line_end + 1;
-        line_end = memchr(at, '\n', (size_t)(end - at));
-        if (line_end == NULL || line_end[-1] != '\r')
-            goto unusual;
-        size = line_end - at - 1;
-        if (size == 0)
-            break;
-        if (line_count >= most_lines || at + size - begin > most_bytes)
-            goto unusual;
-        int kind;
-        place = find(&self->lines, hash_of(self->seed, at, size), at, size);
-        if (place != NULL && place->kind != START) {
-            kind = place->kind;
-            lines[line_count] = place->kept;
-        }
-        else {
-            if (!is_line(at, size))
-                goto unusual;
-            unknown[3 * raw_count] = (int)line_count;
-            kind = kind_of(self, at, size, &unknown[3 * raw_count + 2]);
-            unknown[3 * raw_count + 1] = kind;
-            raw_sizes[raw_count] = (int)size;
-            raws[raw_count++] = at;
-            lines[line_count] = Py_None;
-        }
-        Py_INCREF(lines[line_count]);
-        line_count++;
-        if (kind > 0) {
-            if (first[kind] < 0)
-                first[kind] = (int)line_count - 1;
-            else if (kind < self->first_repeatable)
-                goto unusual;
-        }
-    }
-    if (line_count == 0)
-        goto unusual;
-
-    PyObject *body = PyBytes_FromStringAndSize(line_end + 1, end - line_end - 1);
-    PyObject *first_list = list_of(self, first, self->kinds);
-    PyObject *unknown_list = raw_count ? list_of(self, unknown, 3 * raw_count) : Py_NewRef(Py_None);
-    PyObject *raws_list = raw_count ? list_of_bytes(raws, raw_sizes, raw_count) : Py_NewRef(Py_None);
-    PyObject *lines_list = list_with(lines, line_count);
-    PyObject *head = NULL;
-    if (body != NULL && first_list != NULL && unknown_list != NULL && raws_list != NULL && lines_list != NULL)
-        head = PyTuple_New(6);
-    if (head == NULL) {
-        Py_DECREF(start);
-        Py_XDECREF(lines_list);
-        Py_XDECREF(first_list);
-        Py_XDECREF(body);
-        Py_XDECREF(unknown_list);
-        Py_XDECREF(raws_list);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(head, 0, start);
-    PyTuple_SET_ITEM(head, 1, lines_list);
-    PyTuple_SET_ITEM(head, 2, first_list);
-    PyTuple_SET_ITEM(head, 3, body);
-    PyTuple_SET_ITEM(head, 4, unknown_list);
-    PyTuple_SET_ITEM(head, 5, raws_list);
-    return head;
-
-unusual:
+    Cut cut;
+    const char *body = cut_lines(self, &cut, line_end + 1, end, limit, most_lines);
+    if (body != NULL)
+        return head_of(self, &cut, start, body, end - body);
     Py_DECREF(start);
-    while (line_count > 0)
-        Py_DECREF(lines[--line_count]);
+    while (cut.line_count > 0)
+        Py_DECREF(cut.lines[--cut.line_count]);
     Py_RETURN_NONE;
 }
 

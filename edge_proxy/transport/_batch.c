@@ -287,7 +287,7 @@ failed:
     return NULL;
 }
 
-/* Fill `name` for an address that was not among the recent ones; as name_of. It runs no code but that of tuples, strings
+/* Fill `name` for an address that was not among the recent ones; as name_of. It runs no code but that of tuples, text
    and integers: what else is being sent is held by the caller's list alone. */
 static int
 make_name(Batch *self, PyObject *address, Name *name)
@@ -352,10 +352,67 @@ name_of(Batch *self, PyObject *address, Name *name)
     return known;
 }
 
+/* Messages as sendmmsg(2) takes them. */
+typedef struct {
+    Name to[BATCH];
+    struct iovec parts[BATCH];
+    struct mmsghdr out[BATCH];
+} Outgoing;
+
+/* Lay out as many messages as there is room for, from a place in the list on: how many, or -1 with an exception. With
+   `error` set, the one behind them cannot be sent. */
+static inline int
+lay_out(Batch *self, Outgoing *going, PyObject *messages, Py_ssize_t from, int *error)
+{
+    int count = 0;
+    for (; count < BATCH && from + count < PyList_GET_SIZE(messages); count++) {
+        PyObject *pair = PyList_GET_ITEM(messages, from + count);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(pair, 0))) {
+            PyErr_SetString(PyExc_TypeError, "a message is a tuple of bytes and an address");
+            return -1;
+        }
+        PyObject *data = PyTuple_GET_ITEM(pair, 0);
+        int known = name_of(self, PyTuple_GET_ITEM(pair, 1), &going->to[count]);
+        if (known < 0)
+            return -1;
+        if (known == 0) {
+            *error = EINVAL;
+            break;
+        }
+        going->parts[count].iov_base = PyBytes_AS_STRING(data);
+        going->parts[count].iov_len = (size_t)PyBytes_GET_SIZE(data);
+        memset(&going->out[count], 0, sizeof going->out[count]);
+        struct msghdr *header = &going->out[count].msg_hdr;
+        header->msg_name = &going->to[count];
+        header->msg_namelen = self->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        header->msg_iov = &going->parts[count];
+        header->msg_iovlen = 1;
+    }
+    return count;
+}
+
+/* How many of these the kernel takes; when that is not all, `error` says why not the next one. */
+static inline int
+hand_over(Batch *self, Outgoing *going, int count, int *error)
+{
+    int done = 0;
+    while (done < count) {
+        int sent = sendmmsg(self->fd, going->out + done, (unsigned int)(count - done), MSG_DONTWAIT);
+        /* Fewer than asked: the reason comes with the next attempt, or is gone by then. */
+        if (sent >= 0)
+            done += sent;
+        else if (errno != EINTR) {
+            *error = errno == EWOULDBLOCK ? EAGAIN : errno;
+            break;
+        }
+    }
+    return done;
+}
+
 PyDoc_STRVAR(send_doc,
              "send(messages, start) -> (taken, errno)\n\n"
-             "Send messages[start:], a list of (bytes, Address). `taken` is how many the kernel took; when that is not\n"
-             "all, `errno` says why it did not take the next one.");
+             "Send messages[start:], a list of (bytes, Address). `taken` is how many the kernel took; when that is\n"
+             "not all, `errno` says why it did not take the next one.");
 
 static PyObject *
 batch_send(Batch *self, PyObject *const *args, Py_ssize_t given)
@@ -364,7 +421,6 @@ batch_send(Batch *self, PyObject *const *args, Py_ssize_t given)
         PyErr_SetString(PyExc_TypeError, "send() takes a list and where to start in it");
         return NULL;
     }
-    PyObject *messages = args[0];
     Py_ssize_t start = PyLong_AsSsize_t(args[1]);
     if (start == -1 && PyErr_Occurred())
         return NULL;
@@ -372,50 +428,14 @@ batch_send(Batch *self, PyObject *const *args, Py_ssize_t given)
         return NULL;
     if (start < 0)
         start = 0;
-    Name to[BATCH];
-    struct iovec parts[BATCH];
-    struct mmsghdr out[BATCH];
+    Outgoing going;
     Py_ssize_t taken = 0;
     int error = 0;
-    while (error == 0 && start + taken < PyList_GET_SIZE(messages)) {
-        unsigned int count = 0;
-        while (count < BATCH && start + taken + count < PyList_GET_SIZE(messages)) {
-            PyObject *pair = PyList_GET_ITEM(messages, start + taken + count);
-            if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyBytes_Check(PyTuple_GET_ITEM(pair, 0))) {
-                PyErr_SetString(PyExc_TypeError, "a message is a tuple of bytes and an address");
-                return NULL;
-            }
-            PyObject *data = PyTuple_GET_ITEM(pair, 0);
-            int known = name_of(self, PyTuple_GET_ITEM(pair, 1), &to[count]);
-            if (known < 0)
-                return NULL;
-            if (known == 0) {
-                error = EINVAL;
-                break;
-            }
-            parts[count].iov_base = PyBytes_AS_STRING(data);
-            parts[count].iov_len = (size_t)PyBytes_GET_SIZE(data);
-            memset(&out[count], 0, sizeof out[count]);
-            struct msghdr *header = &out[count].msg_hdr;
-            header->msg_name = &to[count];
-            header->msg_namelen = self->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-            header->msg_iov = &parts[count];
-            header->msg_iovlen = 1;
-            count++;
-        }
-        unsigned int done = 0;
-        while (done < count) {
-            int sent = sendmmsg(self->fd, out + done, count - done, MSG_DONTWAIT);
-            if (sent < 0) {
-                if (errno == EINTR)
-                    continue;
-                error = errno == EWOULDBLOCK ? EAGAIN : errno;
-                break;
-            }
-            /* Fewer than asked: the reason comes with the next attempt, or is gone by then. */
-            done += (unsigned int)sent;
-        }
-        taken += done;
+    while (error == 0 && start + taken < PyList_GET_SIZE(args[0])) {
+        int count = lay_out(self, &going, args[0], start + taken, &error);
+        if (count < 0)
+            return NULL;
+        taken += hand_over(self, &going, count, &error);
     }
     PyObject *pair = PyTuple_New(2), *number = PyLong_FromSsize_t(taken), *reason = PyLong_FromLong(error);
     if (pair == NULL || number == NULL || reason == NULL) {
