@@ -138,7 +138,8 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     """Take out the Route values that brought the request here and find where it goes next; `mark` is only kept.
 
     `has_target`: the next hop will be a target of ours, which is a loose router, so that no Route of the sender's goes
-    into the Request-URI (§16.6 step 6).
+    into the Request-URI (§16.6 step 6). Nor does one behind that hop: those without `lr` are left out, since whoever
+    comes to one would call it in place of who was judged to be called.
 
     Raises `RemoteProtocolError` for a Request-URI or Route that cannot be read.
     """
@@ -183,7 +184,8 @@ def preprocess_routes(message: Message, own: OwnUris, mark: bytes = b"", *, has_
     if position:
         routes = routes[position:]
     routed = route_onwards(request_uri, routes, token, mark, veil, has_target=has_target)
-    if position == 0 and len(routes) == count and routed.request_uri == request_uri:
+    left = routed.routes
+    if position == 0 and left is not None and len(left) == count and routed.request_uri == request_uri:
         routed.routes = None
     return routed
 
@@ -229,10 +231,21 @@ def route_onwards(
         return Routed(request_uri, _NO_ROUTES, called, called, token, mark, veil)
     first = parse_name_addr(routes[0], "Route").uri
     next_hop = parse_uri(first)
-    if next_hop.param(b"lr") is None and not has_target:
+    if has_target:
+        return Routed(
+            request_uri, tuple([route for route in routes if _is_loose(route)]), called, next_hop, token, mark, veil
+        )
+    if next_hop.param(b"lr") is None:
         # The next hop is a strict router: it wants to find itself in the Request-URI (§16.6 step 6).
         return Routed(first, (*routes[1:], b"<" + request_uri + b">"), called, next_hop, token, mark, veil)
     return Routed(request_uri, tuple(routes), called, next_hop, token, mark, veil)
+
+
+def _is_loose(route: bytes) -> bool:
+    try:
+        return parse_uri(parse_name_addr(route, "Route").uri).param(b"lr") is not None
+    except RemoteProtocolError:
+        return False
 
 
 def retarget(request_uri: bytes, place: bytes) -> bytes:

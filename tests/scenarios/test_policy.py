@@ -153,6 +153,17 @@ def test_emergency_call_with_a_route_is_still_one(route: str) -> None:
     assert play.attempts[0].verdict.reason is Reason.EMERGENCY
 
 
+@pytest.mark.parametrize("uri", ["sip:911@192.0.2.1:5060", f"sip:{FAR}@192.0.2.1:5060"])
+def test_nobody_behind_us_is_told_to_call_another(uri: str) -> None:
+    """Who comes to a Route without lr calls that in place of the Request-URI (§16.6 step 6), and nobody judged it."""
+    play = Playbook()
+    routes = [f"<sip:{CARRIER};lr>, <sip:+19005550100@{CARRIER}>", "<sip:sbc.example;lr>"]
+    play.customer.sends(request("INVITE", uri, routes=routes)).gets(100)
+    left = play.carrier.gets("INVITE")
+    assert values(left, "Route") == [f"<sip:{CARRIER};lr>, <sip:sbc.example;lr>"]
+    assert "+1900" not in left.decode()
+
+
 def test_route_of_a_caller_does_not_change_who_is_called() -> None:
     """A carrier cannot reach a number that is not ours by writing one of ours into a Route, nor the other way round."""
     play = Playbook()

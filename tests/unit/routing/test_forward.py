@@ -88,11 +88,13 @@ def test_routes_are_taken_out_and_the_next_hop_found(
     assert routed(uri, *routes) == expected
 
 
-def test_strict_route_stays_where_it_is_when_we_choose_the_next_hop() -> None:
-    """§16.6 step 6: our target is a loose router, and who is called does not change."""
-    assert routed("sip:b@far", "<sip:s>", has_target=True)[:2] == ("sip:b@far", None)
-    found = preprocess_routes(parsed(request("INFO", "sip:b@far", routes=[OURS, "<sip:s>"])), OWN, has_target=True)
-    assert (found.request_uri, found.routes) == (b"sip:b@far", (b"<sip:s>",))
+def test_strict_routes_are_left_out_when_we_choose_the_next_hop() -> None:
+    """§16.6 step 6: our target is a loose router, and who is called changes neither there nor behind it."""
+    assert routed("sip:b@far", "<sip:s>", has_target=True)[:2] == ("sip:b@far", ())
+    assert routed("sip:b@far", "<sip:p;lr>", "<sip:q;lr>", has_target=True)[:2] == ("sip:b@far", None)
+    routes = [OURS, "<sip:p;lr>, <sip:s>", "<sip:q;lr>", "<sip:s@s>;lr", "<nonsense;lr>", "<sip:s;lr", "sip:s;lr"]
+    found = preprocess_routes(parsed(request("INFO", "sip:b@far", routes=routes)), OWN, has_target=True)
+    assert (found.request_uri, found.routes) == (b"sip:b@far", (b"<sip:p;lr>", b"<sip:q;lr>"))
     assert found.called == parse_uri(b"sip:b@far")
 
 
