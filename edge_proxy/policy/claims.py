@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from edge_proxy.addr import E164
 from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.native import mypyc_attr
-from edge_proxy.numbers.e164 import MAX_TEXT, DialPlan, Reading, ReadingRule, read_number
+from edge_proxy.numbers.e164 import MAX_TEXT, MIN_DIGITS, DialPlan, Reading, ReadingRule, read_number
 from edge_proxy.sip import grammar
 from edge_proxy.sip.headers import find_param, may_hide_more, parse_name_addr
 from edge_proxy.sip.message import Message
@@ -47,6 +47,7 @@ _ONE_URI: Final = grammar.all_but(b"<> \t\r\n\v\f")
 """Changes no text that stands in angle brackets as a whole."""
 _CONTEXT: Final = b"phone-context"
 _CONTEXTS: Final = re.compile(rb"phone-context[ \t]*+=[ \t]*+([^;]*+)")
+_DIGITS: Final = re.compile(rf"(?:[\W_]*+\d){{{MIN_DIGITS}}}[\W\d_]*+\Z")
 _PARTIES: Final = re.compile(rb"party[ \t]*+=", re.IGNORECASE)
 
 
@@ -78,9 +79,25 @@ class Claim:
     def is_anonymous(self) -> bool:
         """The caller withholds its number (RFC 3323 §4.1.1.3). A number that is there is not withheld by its host."""
         uri = self.uri
-        if uri is None or self.number is not None:
+        if uri is None or self.number is not None or self.may_name_number:
             return False
         return uri.host.endswith(".invalid") or uri.user.lower() in _ANONYMOUS_USERS
+
+    @property
+    def may_name_number(self) -> bool:
+        """Whether others may read a number in it where none was read here: it is no address, or in place of a name
+        there are as many digits as a number has, and no letter. Some take a host without a user for the user."""
+        uri = self.uri
+        if uri is None or self.number is not None:
+            return uri is None
+        return _DIGITS.match(uri.user or (uri.host if uri.host.isdigit() else "")) is not None
+
+    def names(self, other: Reading | None) -> bool:
+        """Whether it is that number, or the same text of which no number was read."""
+        reading = self.reading
+        if reading is None or other is None:
+            return False
+        return reading.raw == other.raw if reading.number is None else reading.number == other.number
 
 
 @mypyc_attr(acyclic=True)
@@ -174,11 +191,20 @@ def _usual_asserted(text: bytes, plan: DialPlan | None, beside: Claim) -> Claim 
     return Claim(_ASSERTED, text[:512].decode("utf-8", "replace"), uri, reading)
 
 
-def remote_party_claims(message: Message, plan: DialPlan | None) -> Claims:
-    """Remote-Party-ID values that are about the caller, as those without `party` are."""
+def remote_party_claims(message: Message, plan: DialPlan | None, dialled: Reading | None) -> Claims:
+    """Remote-Party-ID values that are about the caller, as those without `party` are.
+
+    `dialled`, of a customer's call: one that says that it is about who is called, and names another number, counts
+    too, since many take any for the caller.
+    """
     pieces, has_excess = pieces_of(message, grammar.REMOTE_PARTY_ID)
-    calling = tuple(read_claim(piece, "Remote-Party-ID", plan) for piece in pieces if not _is_about_the_called(piece))
-    return Claims(calling, has_excess)
+    calling: list[Claim] = []
+    for piece in pieces:
+        claim = read_claim(piece, "Remote-Party-ID", plan)
+        is_called = dialled is None or claim.names(dialled) or (claim.number is None and not claim.may_name_number)
+        if not is_called or not _is_about_the_called(piece):
+            calling.append(claim)
+    return Claims(tuple(calling), has_excess)
 
 
 def privacy_of(message: Message) -> frozenset[bytes]:
@@ -230,8 +256,9 @@ def _common_uri(value: bytes) -> bytes | None:
 
 
 def read_user(uri: Uri, plan: DialPlan | None) -> Reading:
-    """The number that a URI names, by the plan. A `phone-context` of another country says that the plan is not meant
-    (RFC 3966 §5.1.5): then it is the number of that country, and with two contexts it is none."""
+    """The number that a URI names, by the plan. A `phone-context` of another country, or of a part of this one where
+    that makes a number, says that the plan is not meant (RFC 3966 §5.1.5): then it stands in front. With two there is
+    no number."""
     if not uri.user_params or uri.user[:1] == "+":
         return read_number(uri.user, plan)
     params = unquote_to_bytes(uri.user_params).lower()
@@ -239,11 +266,13 @@ def read_user(uri: Uri, plan: DialPlan | None) -> Reading:
         return read_number(uri.user, plan)
     contexts = {found.translate(None, b"-.()") for found in _CONTEXTS.findall(params)}
     code = b"+%d" % (0 if plan is None else plan.country_code)
-    if all(not context.startswith(b"+") or context.startswith(code) for context in contexts):
+    if all(not context.startswith(b"+") or context == code for context in contexts):
         return read_number(uri.user, plan)
     if len(contexts) > 1:
         return Reading(uri.user[:MAX_TEXT], ReadingRule.NOT_A_NUMBER, None)
-    return read_number(contexts.pop().decode("utf-8", "replace") + uri.user, plan)
+    context = contexts.pop()
+    reading = read_number(context.decode("utf-8", "replace") + uri.user, plan)
+    return read_number(uri.user, plan) if reading.number is None and context.startswith(code) else reading
 
 
 def _is_about_the_called(value: bytes) -> bool:

@@ -214,7 +214,7 @@ def _read_unusual(message: Message, facts: CallFacts, plan: DialPlan | None) -> 
     if first[grammar.P_PREFERRED_IDENTITY] >= 0:
         preferred = listed_claims(message, grammar.P_PREFERRED_IDENTITY, plan)
     if first[grammar.REMOTE_PARTY_ID] >= 0:
-        remote_party = remote_party_claims(message, plan)
+        remote_party = remote_party_claims(message, plan, facts.dialled)
     if first[grammar.IDENTITY] >= 0:
         passports = read_passports(message, plan)
     if first[grammar.DIVERSION] >= 0:

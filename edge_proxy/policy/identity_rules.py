@@ -81,10 +81,10 @@ def forwarder_is_owned(case: Weighed, book: Rulebook) -> Finding | None:
     customer = facts.source.origin.customer
     if customer is None:
         return None
-    called = None if facts.dialled is None else facts.dialled.number
     for claim in facts.last_forwarders:
         number = claim.number
-        if number is not None and number != called and book.owner(number) is not customer:
+        is_foreign = claim.may_name_number if number is None else book.owner(number) is not customer
+        if is_foreign and not claim.names(facts.dialled):
             return Finding(Reason.FORWARDER_NOT_OWNED, f"{_not_owned(claim, customer)} and is said to have forwarded")
     return None
 

@@ -48,6 +48,8 @@ PAI_FORMS = [
     ("<tel:+1(202)555.0100>", [OWN]),
     ("<tel:2025550100;phone-context=+1>", [OWN]),
     ("<tel:2025550100;phone-context=+1-202>", [OWN]),
+    ("<tel:5550100;phone-context=+1-202>", [OWN]),
+    ("<tel:5550123;phone-context=+1-415>", [OTHER]),
     ("<tel:2025550100;phone-context=acme.example>", [OWN]),
     ("<tel:2025550100;phone-context=+44>", [442025550100]),
     ("<tel:2025550100;PHONE-Context=+4-4>", [442025550100]),
@@ -179,10 +181,36 @@ def test_privacy_is_read_in_every_form(value: str, found: set[bytes]) -> None:
     assert not facts_of().privacy
 
 
-def test_number_behind_an_anonymous_host_is_not_withheld() -> None:
-    """Whoever shows the user part shows it, whatever the host says."""
-    facts = facts_of(from_=f"<sip:{FOREIGN}@anonymous.invalid>;tag=1")
-    assert not facts.from_claim.is_anonymous
+@pytest.mark.parametrize(
+    ("uri", "is_anonymous"),
+    [
+        (f"sip:{FOREIGN}@anonymous.invalid", False),
+        ("sip:0014155550123@anonymous.invalid", False),
+        ("sip:+014155550123@anonymous.invalid", False),
+        ("sip:%2814155550123*@anonymous.invalid", False),
+        ("sip:14155550123", False),
+        ("sip:14155550123;x=y", False),
+        ("sip:anonymous@anonymous.invalid", True),
+        ("sip:c8oqz84zk7z@privacy.invalid", True),
+        ("sip:1234567890abcdef@privacy.invalid", True),
+        ("sip:1001@anonymous.invalid", True),
+        ("sip:unknown@14155550123", True),
+        ("sip:198.51.100.123", True),
+        ("sip:[2001:db8:1234::5678]", True),
+        ("sip:pbx.example", True),
+    ],
+)
+def test_number_that_is_shown_is_not_withheld(uri: str, *, is_anonymous: bool) -> None:
+    """Whoever shows the user part shows it, whatever the host says and however we read it; and some take a host for the
+    user where there is none."""
+    assert facts_of(from_=f"<{uri}>;tag=1").from_claim.is_anonymous is is_anonymous
+
+
+def test_local_number_counts_where_its_context_says() -> None:
+    """RFC 3966 §5.1.5: a number of another area, however short, is not read as one of the whole country."""
+    message = parse_message(invite(from_="<tel:301234567;phone-context=+49-89>;tag=1"), Limits())
+    german = extract_facts(message, SOURCE, parse_uri(message.uri), dial_plan("DE"))
+    assert german.from_claim.number == 4989301234567
 
 
 def test_who_passed_a_call_on_last_is_found_in_both_headers() -> None:

@@ -38,7 +38,15 @@ def reason_for(*extra: str, policy: str = "", from_: str = f"<sip:{OWNED}@x>;tag
         ("P-Preferred-Identity", "<nonsense", Reason.PPI_NOT_OWNED),
         ("Remote-Party-ID", f"<sip:{OWNED}@x>;party=calling;privacy=full", Reason.IDENTITY_OWNED),
         ("Remote-Party-ID", f"<sip:{FOREIGN}@x>;screen=yes", Reason.RPID_NOT_OWNED),
-        ("Remote-Party-ID", f"<sip:{FOREIGN}@x>;party=called", Reason.IDENTITY_OWNED),
+        ("Remote-Party-ID", f"<sip:{FOREIGN}@x>;party=called", Reason.RPID_NOT_OWNED),
+        ("Remote-Party-ID", "<sip:0014155550123@x>;party=called", Reason.RPID_NOT_OWNED),
+        ("Remote-Party-ID", f"<nonsense {FOREIGN};party=called", Reason.RPID_NOT_OWNED),
+        ("Remote-Party-ID", f"<sip:{FAR}@x>;party=called", Reason.IDENTITY_OWNED),
+        ("Remote-Party-ID", f"<sip:{FAR[2:]}@x>;party=called", Reason.IDENTITY_OWNED),
+        ("Remote-Party-ID", "<sip:1001@x>;party=called", Reason.IDENTITY_OWNED),
+        ("Remote-Party-ID", "<sip:front-desk@x>;party=called", Reason.IDENTITY_OWNED),
+        ("Remote-Party-ID", "<sip:0014155550123@anonymous.invalid>", Reason.RPID_NOT_OWNED),
+        ("Remote-Party-ID", "<sip:14155550123>", Reason.RPID_NOT_OWNED),
         ("Remote-Party-ID", '"Anonymous" <sip:anonymous@x>;privacy=full', Reason.IDENTITY_OWNED),
         ("Identity", MINE, Reason.IDENTITY_OWNED),
         ("Identity", OTHERS, Reason.PASSPORT_NOT_OWNED),
@@ -178,6 +186,11 @@ def test_own_call_that_names_a_forwarder_is_an_own_call() -> None:
         ([f"Diversion: <sip:{FOREIGN}@x>, <sip:{OWNED}@x>"], Reason.FORWARDER_NOT_OWNED),
         ([f"Diversion: <sip:{OWNED}@x>, <sip:{FOREIGN}@x>"], Reason.IDENTITY_OWNED),
         ([DIVERTED, f"History-Info: <sip:{FOREIGN}@x>;index=1, <sip:{FAR}@x>;index=1.1"], Reason.FORWARDER_NOT_OWNED),
+        (["Diversion: <sip:0014155550123@x>"], Reason.FORWARDER_NOT_OWNED),
+        (["Diversion: <sip:14155550123>"], Reason.FORWARDER_NOT_OWNED),
+        ([f"Diversion: <sip:{FOREIGN}@x"], Reason.FORWARDER_NOT_OWNED),
+        (["Diversion: <sip:1001@x>"], Reason.IDENTITY_OWNED),
+        (["Diversion: <sip:front-desk@x>"], Reason.IDENTITY_OWNED),
         ([DIV], Reason.FORWARDER_NOT_OWNED),
         ([f"P-Asserted-Identity: <sip:{OWNED}@x>", f"Diversion: <sip:{FOREIGN}@x>"], Reason.FORWARDER_NOT_OWNED),
         ([f"P-Asserted-Identity: <sip:{FOREIGN}@x>", f"Diversion: <sip:{FOREIGN}@x>"], Reason.PAI_NOT_OWNED),
@@ -189,6 +202,7 @@ def test_own_call_that_names_a_forwarder_is_an_own_call() -> None:
         ([f"History-Info: <sip:{FOREIGN}@x>;index=1"], Reason.IDENTITY_OWNED),
         # The called number under two hosts (RFC 7044 §5): nobody forwarded it.
         ([f"History-Info: <sip:{FAR}@pbx>;index=1, <sip:{FAR}@edge>;index=1.1;np=1"], Reason.IDENTITY_OWNED),
+        (["History-Info: <sip:9011442071838750@x>;index=1, <sip:1@x>;index=1.1"], Reason.FORWARDER_NOT_OWNED),
     ],
 )
 def test_forwarder_beside_an_own_caller_must_be_the_customers(extra: list[str], reason: Reason) -> None:
@@ -231,3 +245,11 @@ def test_emergency_passes_whatever_is_claimed() -> None:
     data = invite(*forged, "Privacy: id", uri="urn:service:sos", from_=ANONYMOUS)
     verdict = verdict_on(data, CUSTOMER, Side.CUSTOMERS, snapshot=snapshot)
     assert verdict.outcome is Outcome.ALLOWED
+
+
+@pytest.mark.parametrize("header", ["Remote-Party-ID: <sip:{}@x>;party=called", "History-Info: <sip:{}@x>, <sip:1@x>"])
+def test_who_is_called_is_who_is_called_however_dialled(header: str) -> None:
+    """With a digit for an outside line in front, of which no number is read: that is all there is to say of it."""
+    dialled = "9011442071838750"
+    message = invite(header.format(dialled), number=dialled)
+    assert verdict_on(message, CUSTOMER, Side.CUSTOMERS).reason is Reason.INVALID_CALLED
