@@ -23,6 +23,8 @@ from edge_proxy.transport.port import Deliver, Received, Watch
 from edge_proxy.transport.stream import StreamPort
 
 _MAX_QUEUED: Final = 4096
+_MAX_QUEUED_BYTES: Final = 32 << 20
+"""For each other worker; as many messages of the usual size take a sixth of it."""
 _MESSAGES_A_TURN: Final = 64
 _LARGEST_BYTES: Final = (1 << 20) + (1 << 17)
 _SEND_BUFFER_BYTES: Final = 4 << 20
@@ -61,6 +63,7 @@ class Mesh:
         self._steering = steering
         self._most_queued = most_queued
         self._queues: list[deque[bytes]] = [deque() for _ in outboxes]
+        self._queued_bytes = [0] * len(outboxes)
         self._loop: Watch | None = None
         self._deliver: Sequence[Deliver] = ()
         self._lent: dict[int, LentConnections] = {}
@@ -121,17 +124,18 @@ class Mesh:
 
     def _enqueue(self, owner: int, packet: bytes) -> None:
         queue = self._queues[owner]
-        if len(queue) >= self._most_queued:
+        if len(queue) >= self._most_queued or self._queued_bytes[owner] >= _MAX_QUEUED_BYTES:
             self.lost += 1
             return
         queue.append(packet)
+        self._queued_bytes[owner] += len(packet)
         if self._loop is not None and len(queue) == 1:
             self._loop.add_writer(self._outboxes[owner].fileno(), functools.partial(self._writable, owner))
 
     def _writable(self, owner: int) -> None:
         queue = self._queues[owner]
         while queue and self._send(owner, queue[0]):
-            queue.popleft()
+            self._queued_bytes[owner] -= len(queue.popleft())
         if not queue and self._loop is not None:
             self._loop.remove_writer(self._outboxes[owner].fileno())
 

@@ -124,6 +124,24 @@ async def test_queue_is_bounded_and_what_does_not_fit_is_counted(two: Pair) -> N
 
 
 @pytest.mark.asyncio
+async def test_large_messages_fill_the_queue_sooner(two: Pair) -> None:
+    """A thousand of the largest are not kept for a worker that does not read; once it has, there is room again."""
+    two.start(0)
+    large = [message(1, size=60_000)] * 1000
+    two.land(0, 0, *large)
+    mesh = two.meshes[0]
+    waiting = 1000 - mesh.lost - mesh.handed_over
+    assert waiting * 60_000 < 33 << 20
+    two.start(1)
+    await two.settle(1, 1000 - mesh.lost)
+    lost = mesh.lost
+    assert lost > 0
+    two.land(0, 0, *large[:200])
+    await two.settle(1, 1200 - lost)
+    assert (len(two.got[1]), mesh.lost) == (1200 - lost, lost)
+
+
+@pytest.mark.asyncio
 async def test_what_waits_in_the_inbox_is_there_for_the_next_life(two: Pair) -> None:
     two.start(0)
     data = message(1)
