@@ -32,6 +32,11 @@ U = TypeVar("U")
 
 _EVENTS: Final = len(Event)
 
+_ENDS_LATE_S: Final = 1.0
+"""How long transactions whose time is over may stay, so that none of them wakes anybody."""
+_ENDS_AT_ONCE: Final = 256
+"""As many of them end in one go: more of them could hold up a message for long."""
+
 # What tables.py names, as plain integers: a member of an enumeration would be looked up each time it is compared with.
 _TRYING: Final[int] = State.TRYING
 _CALLING: Final[int] = State.CALLING
@@ -178,9 +183,10 @@ class ClientTransaction(Generic[U]):
 
 
 class TransactionLayer(Generic[U]):
-    """All transactions of one worker, by key, and the one timer wheel they share."""
+    """All transactions of one worker, by key, and the timers they share."""
 
     __slots__ = (
+        "_ends",
         "_timed_out",
         "_wheel",
         "cancels",
@@ -205,6 +211,8 @@ class TransactionLayer(Generic[U]):
         self.responses_resent = 0
         self.server_timeouts = 0
         self._wheel: TimerWheel[ServerTransaction[U] | ClientTransaction[U]] = TimerWheel()
+        self._ends: TimerWheel[ServerTransaction[U] | ClientTransaction[U]] = TimerWheel()
+        """Timers D and I to M: they only end a transaction, and nobody waits for that."""
         self._timed_out: list[tuple[ClientTransaction[U], U | None]] = []
 
     @property
@@ -294,7 +302,12 @@ class TransactionLayer(Generic[U]):
         self._end_client(client)
 
     def next_deadline(self) -> Monotonic:
-        return self._wheel.next_deadline()
+        """When `handle_timer` must be called at the latest."""
+        wheel = self._wheel
+        while (owner := wheel.first()) is not None and owner.rows[owner.state * _EVENTS + wheel.event] is None:
+            wheel.pass_over()  # answered meanwhile, as most are: no state that follows has a use for this timer
+        due_at, ends_at = wheel.next_deadline(), Monotonic(self._ends.next_deadline() + _ENDS_LATE_S)
+        return ends_at if ends_at < due_at else due_at
 
     def handle_timer(self, now: Monotonic) -> list[tuple[ClientTransaction[U], U | None]]:
         """Run the timers that are due; return the client transactions that waited in vain (B, F), and their users.
@@ -304,11 +317,24 @@ class TransactionLayer(Generic[U]):
         self._timed_out = []
         wheel = self._wheel
         while (owner := wheel.take_due(now)) is not None:
-            if isinstance(owner, ServerTransaction):
-                self._run_server(owner, wheel.event, b"", now)
-            else:
-                self._run_client(owner, wheel.event, None, now)
+            self._fire(owner, wheel.event, now)
+        self.end_some(now)
         return self._timed_out
+
+    def end_some(self, now: Monotonic) -> None:
+        """End transactions whose time is over. Whoever is at work calls this, since it needs no waking up."""
+        ends = self._ends
+        for _ in range(_ENDS_AT_ONCE):
+            owner = ends.take_due(now)
+            if owner is None:
+                break
+            self._fire(owner, ends.event, now)
+
+    def _fire(self, owner: ServerTransaction[U] | ClientTransaction[U], event: int, now: Monotonic) -> None:
+        if isinstance(owner, ServerTransaction):
+            self._run_server(owner, event, b"", now)
+        else:
+            self._run_client(owner, event, None, now)
 
     def _run_server(self, server: ServerTransaction[U], event: int, data: bytes, now: Monotonic) -> bool:
         step = server.rows[server.state * _EVENTS + event]
@@ -358,7 +384,7 @@ class TransactionLayer(Generic[U]):
         elif does & _START_J:
             self._wait_or_end(server, _TIMER_J, timers.timeout_s, now)
         elif does & _START_L:
-            self._wheel.start(now + timers.timeout_s, server, _TIMER_L)
+            self._ends.start(now + timers.timeout_s, server, _TIMER_L)
 
     def _run_client(self, client: ClientTransaction[U], event: int, response: Message | None, now: Monotonic) -> bool:
         step = client.rows[client.state * _EVENTS + event]
@@ -385,7 +411,7 @@ class TransactionLayer(Generic[U]):
         timers = self.timers
         if does & _START_M:
             client.request = b""
-            self._wheel.start(now + timers.timeout_s, client, _TIMER_M)
+            self._ends.start(now + timers.timeout_s, client, _TIMER_M)
         elif does & _START_K:
             client.request = b""
             self._wait_or_end(client, _TIMER_K, timers.t4_s, now)
@@ -407,7 +433,7 @@ class TransactionLayer(Generic[U]):
         if owner.is_reliable:
             owner.state = _TERMINATED
         else:
-            self._wheel.start(now + delay_s, owner, event)
+            self._ends.start(now + delay_s, owner, event)
 
     def _end_client(self, client: ClientTransaction[U]) -> None:
         client.state = _TERMINATED

@@ -1,8 +1,8 @@
 """Every timer of RFC 3261 §17 and RFC 6026 in one wheel: deadlines in, what is due out. It never reads a clock.
 
-Starting a timer is a list append and nothing is ever cancelled: a timer that fires in a state that has no use for it
-meets no row in the transaction's table and is over. Timer C (§16.8), which is minutes long and hardly ever fires, would
-keep all that its owner holds for so long: it waits in a queue that it can leave.
+Starting a timer is a list append and nothing is ever cancelled: a timer that its owner has no use for any more can be
+passed over when it is the next one. Timer C (§16.8), which is minutes long and hardly ever fires, would keep all that
+its owner holds for so long: it waits in a queue that it can leave.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ _PLACES: Final = 4096
 _PLACE_MASK: Final = _PLACES - 1
 
 
+def fires_at(due_at: float) -> Monotonic:
+    """When a wheel fires what is due then: at the end of that tick."""
+    return Monotonic((int(due_at / TICK_S) + 1) * TICK_S)
+
+
 @dataclass(frozen=True, slots=True)
 class TimerSettings:
     """The base values of RFC 3261 table 4, in seconds."""
@@ -37,6 +42,11 @@ class TimerSettings:
     def timeout_s(self) -> float:
         """64*T1: timers B, F, H, J, L and M."""
         return 64 * self.t1_s
+
+    @property
+    def soonest_s(self) -> float:
+        """No timer that a message starts is due sooner than this."""
+        return min(self.t1_s, self.t2_s, self.t4_s)
 
     @property
     def timer_100_s(self) -> float:
@@ -69,17 +79,17 @@ class _Slot(Generic[T]):
 class TimerWheel(Generic[T]):
     """Owners and what they wait for, kept in slots of one tick; only slots that hold something exist."""
 
-    __slots__ = ("_due", "_elsewhere", "_slots", "_ticks", "event", "pending")
+    __slots__ = ("_elsewhere", "_first", "_slots", "_ticks", "event", "pending")
 
     def __init__(self) -> None:
         self._slots: list[_Slot[T] | None] = [None] * _PLACES
         self._elsewhere: dict[int, _Slot[T]] = {}
         """Slots whose place another one has, more than a whole turn of the wheel away."""
         self._ticks: list[int] = []
-        self._due: _Slot[T] | None = None
-        """The slot that owners are being taken from; it is in none of the above any more."""
+        self._first: _Slot[T] | None = None
+        """The slot of the first of these ticks, once it was asked for."""
         self.event = 0
-        """What the owner that was taken last waited for."""
+        """What the owner that `first` or `take_due` returned last waits for."""
         self.pending = 0
 
     def start(self, at: float, owner: T, event: int) -> None:
@@ -98,6 +108,7 @@ class TimerWheel(Generic[T]):
         if slot is None:
             slot = _Slot(tick)
             heappush(self._ticks, tick)
+            self._first = None  # it may be this one now
             if other is None:
                 self._slots[tick & _PLACE_MASK] = slot
             else:
@@ -105,38 +116,61 @@ class TimerWheel(Generic[T]):
         return slot
 
     def next_deadline(self) -> Monotonic:
-        """When the earliest slot is due; NEVER when nothing is waiting."""
-        if self._due is not None:
-            return Monotonic(self._due.tick * TICK_S)
-        return Monotonic(self._ticks[0] * TICK_S) if self._ticks else NEVER
+        """When the first owner is due; NEVER when nobody waits."""
+        slot = self._first_slot()
+        return NEVER if slot is None else Monotonic(slot.tick * TICK_S)
+
+    def first(self) -> T | None:
+        """The owner that is due first, however long that is, and which goes on waiting; `event` is for what."""
+        slot = self._first_slot()
+        if slot is None:
+            return None
+        self.event = slot.events[slot.taken]
+        return slot.owners[slot.taken]
+
+    def pass_over(self) -> None:
+        """The first owner waits no longer."""
+        slot = self._first_slot()
+        if slot is not None:
+            slot.taken += 1
+            self.pending -= 1
 
     def take_due(self, now: Monotonic) -> T | None:
         """The owner that is due first, which waits no longer; `event` is for what. None when nothing is due.
 
         Should its work raise, those behind it are still due.
         """
-        while True:
-            slot = self._due
-            if slot is None:
-                ticks = self._ticks
-                if not ticks or ticks[0] * TICK_S > now:
-                    return None
-                slot = self._due = self._take_slot(heappop(ticks))
-            index = slot.taken
-            if index < len(slot.owners):
-                slot.taken = index + 1
-                self.pending -= 1
-                self.event = slot.events[index]
-                return slot.owners[index]
-            self._due = None
+        slot = self._first_slot()
+        if slot is None or slot.tick * TICK_S > now:
+            return None
+        index = slot.taken
+        slot.taken = index + 1
+        self.pending -= 1
+        self.event = slot.events[index]
+        return slot.owners[index]
 
-    def _take_slot(self, tick: int) -> _Slot[T]:
-        place = tick & _PLACE_MASK
-        slot = self._slots[place]
-        if slot is not None and slot.tick == tick:
-            self._slots[place] = None
-            return slot
-        return self._elsewhere.pop(tick)
+    def _first_slot(self) -> _Slot[T] | None:
+        """The earliest slot that somebody waits in; those before it are let go of."""
+        slot = self._first
+        while slot is None or slot.taken >= len(slot.owners):
+            ticks = self._ticks
+            if slot is not None:
+                self._drop(heappop(ticks))
+            if not ticks:
+                self._first = None
+                return None
+            slot = self._first = self._slot_of(ticks[0])
+        return slot
+
+    def _slot_of(self, tick: int) -> _Slot[T]:
+        slot = self._slots[tick & _PLACE_MASK]
+        return self._elsewhere[tick] if slot is None or slot.tick != tick else slot
+
+    def _drop(self, tick: int) -> None:
+        if tick in self._elsewhere:
+            del self._elsewhere[tick]
+        else:
+            self._slots[tick & _PLACE_MASK] = None
 
 
 class WaitingLine(Generic[T]):

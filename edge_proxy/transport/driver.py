@@ -19,13 +19,15 @@ from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.routing.names import NameQuery, Names
 from edge_proxy.transaction.layer import Send
-from edge_proxy.transaction.timers import TICK_S
+from edge_proxy.transaction.timers import fires_at
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port, Received
 from edge_proxy.transport.stream import StreamPort
 
 _CLOCK_CHECK_S: Final = 1.0
 _EARLIEST_S: Final = 0.001
+_TIDY_S: Final = 0.005
+"""What is not worth waking up for is done by turns at least this far apart, and by the timer a little later."""
 _LATEST_S: Final = 5.0
 """A timer that is further away is made anew on its way there, so that it keeps nothing of the time it was made in."""
 
@@ -68,6 +70,8 @@ class Driver:
         self._keep = keep
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
+        self._tidy_at = Monotonic(0.0)
+        self._soonest_s = pipeline.settings.timers.soonest_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_error: Callable[[BaseException, bytes], None] = lambda _error, _data: None
 
@@ -99,12 +103,14 @@ class Driver:
         """Decide by another snapshot, and do at once what it asks for. Returns what is to be let go of."""
         old = self.pipeline.use_snapshot(snapshot)
         self._finish_turn(Monotonic(monotonic()))
+        self._arm()
         return old
 
     def use_names(self, names: Names) -> None:
         """Send to other addresses, and do at once what they ask for."""
         self.pipeline.use_names(names)
         self._finish_turn(Monotonic(monotonic()))
+        self._arm()
 
     def _set_clock(self) -> None:
         """Keep the wall clock beside the monotonic one; it is set again now and then, since an operator may set it."""
@@ -128,6 +134,10 @@ class Driver:
             ended = Monotonic(monotonic())
             self.delays.observe(ended - started, len(batch))
             pipeline.overload.observe(listener.slot, len(batch), started, ended, pipeline.wall_offset_s)
+            if ended >= self._tidy_at:
+                self._tidy_at = Monotonic(ended + _TIDY_S)
+                pipeline.layer.end_some(ended)
+                pipeline.scanners.forgive()
 
     def _unreachable(self, listener: Listener, address: Address, messages: list[bytes]) -> None:
         now = Monotonic(monotonic())
@@ -157,8 +167,9 @@ class Driver:
             self._send(output.sends)
         if output.wanted_names:
             self.want_names(output.wanted_names)
-        if self._timer_at - now > TICK_S:  # else it goes off before anything that began just now is due
-            self._arm()
+        soonest = now + self._soonest_s
+        if self._timer_at > soonest and self._timer_at > fires_at(soonest):
+            self._arm()  # else it goes off before anything that began just now is due
 
     def _send(self, sends: list[Send]) -> None:
         """Every port gets what it has to send in one call, in order."""

@@ -13,6 +13,8 @@ from tests.kit.playbook import SPARE, Playbook, make_snapshot
 
 A = [0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
 E = [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
+_OVER_S = 1.2
+"""From shortly before a transaction is over until it has gone: up to a second late, where nothing else is due."""
 
 
 def at(times: list[float], expected: list[float]) -> bool:
@@ -147,7 +149,7 @@ def test_timer_k_absorbs_late_copies_of_a_final() -> None:
     play.waits(4.9)
     play.carrier.sends(answer(info, 200))
     assert play.count(Cause.RETRANSMISSION, Side.CARRIERS) == 1
-    play.waits(0.2)
+    play.waits(_OVER_S)
     play.carrier.sends(answer(info, 200))
     assert play.count(Cause.STRAY_RESPONSE, Side.CARRIERS) == 1
     play.customer.gets_nothing()
@@ -163,7 +165,7 @@ def test_timer_j_answers_copies_of_a_request_for_64_t1() -> None:
     play.customer.gets(200)
     play.waits(31.9)
     play.customer.sends(sent).gets(200)
-    play.waits(0.2)
+    play.waits(_OVER_S)
     play.customer.sends(sent).gets_nothing()
     play.carrier.gets("INFO")
 
@@ -179,7 +181,7 @@ def test_timers_l_and_m_keep_accepted_open_for_64_t1() -> None:
     play.waits(31.9)
     play.carrier.sends(accepted)
     play.customer.gets(200)
-    play.waits(0.2)
+    play.waits(_OVER_S)
     play.carrier.sends(accepted)
     play.customer.gets_nothing()
     assert play.count(Cause.STRAY_RESPONSE, Side.CARRIERS) == 1

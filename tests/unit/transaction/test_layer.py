@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from edge_proxy.addr import NEVER, Address, Monotonic
@@ -70,19 +72,55 @@ def test_timeout_that_is_started_with_the_first_retransmission_is_on_time(method
 
 @pytest.mark.parametrize(("method", "status"), [("INVITE", 486), ("INFO", 200)])
 def test_answered_in_time_needs_no_timeout(method: str, status: int) -> None:
-    """What is still due is Timer A or E, and what keeps the transaction for late responses."""
+    """What is still due is what keeps the transaction for late responses, and that may come a second late."""
     rig = Rig()
     data = request(method, "sip:b@h")
     client = rig.layer.open_client(b"z9hG4bKb", method.encode(), data, 0, PEER, NOW)
     assert rig.layer.receive_response(client, parsed(answer(data, status)), NOW)
     rig.sent()
-    assert rig.layer.handle_timer(Monotonic(100.6)) == []
-    deadline = rig.layer.next_deadline()
-    assert deadline == pytest.approx(132.0 if method == "INVITE" else 105.0, abs=0.02)
-    assert rig.layer.handle_timer(Monotonic(deadline + 0.01)) == []
+    over_at = 132.0 if method == "INVITE" else 105.0
+    assert rig.layer.next_deadline() == pytest.approx(over_at + 1.0, abs=0.02)
+    assert rig.layer.handle_timer(Monotonic(over_at - 0.01)) == []
+    assert rig.layer.clients
+    rig.layer.end_some(Monotonic(over_at + 0.02))
     assert rig.layer.clients == {}
     assert rig.layer.next_deadline() == NEVER
     assert rig.sent() == []
+
+
+def test_timer_of_the_unanswered_is_due_among_the_answered() -> None:
+    """Only the one that waits still wakes anybody, and in time (Timer A)."""
+    rig = Rig()
+    data = request("INVITE", "sip:b@h")
+    clients = [
+        rig.layer.open_client(b"z9hG4bK%d" % n, b"INVITE", data, 0, PEER, Monotonic(100.0 + n / 20)) for n in range(5)
+    ]
+    for client in clients:
+        if client is not clients[3]:
+            assert rig.layer.receive_response(client, parsed(answer(data, 180)), Monotonic(100.3))
+    rig.sent()
+    assert rig.layer.next_deadline() == pytest.approx(100.65, abs=0.02)
+    assert rig.layer.handle_timer(Monotonic(100.66)) == []
+    assert len(rig.sent()) == 1
+    assert rig.layer.next_deadline() == pytest.approx(101.65, abs=0.03)
+
+
+def test_many_that_are_over_at_once_end_in_pieces() -> None:
+    """A message that comes meanwhile waits for a piece, not for all."""
+    rig = Rig()
+    data = request("INFO", "sip:b@h")
+    for n in range(1000):
+        client = rig.layer.open_client(b"z9hG4bK%d" % n, b"INFO", data, 0, PEER, NOW)
+        rig.layer.receive_response(client, parsed(answer(data, 200)), NOW)
+    late = rig.layer.next_deadline()
+    assert late == pytest.approx(106.0, abs=0.02)
+    left = [len(rig.layer.clients)]
+    while (deadline := rig.layer.next_deadline()) != NEVER:
+        assert deadline == late
+        rig.layer.handle_timer(late)
+        left.append(len(rig.layer.clients))
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) <= 300
 
 
 @pytest.mark.parametrize(("method", "status"), [("INVITE", 486), ("INFO", 200)])

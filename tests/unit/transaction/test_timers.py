@@ -114,6 +114,22 @@ def test_timer_that_raises_takes_no_other_with_it() -> None:
     assert wheel.pending == 0
 
 
+def test_first_stays_until_it_is_passed_over() -> None:
+    """Looking at it changes nothing; passed over, it is never due."""
+    wheel: TimerWheel[str] = TimerWheel()
+    wheel.start(5.0, "c", 3)
+    assert (wheel.first(), wheel.event) == ("c", 3)
+    for at, name, event in ((1.0, "a", 1), (1.0, "b", 2)):
+        wheel.start(at, name, event)
+    assert (wheel.first(), wheel.event) == ("a", 1)
+    wheel.pass_over()
+    assert (wheel.first(), wheel.event, wheel.pending) == ("b", 2, 2)
+    assert wheel.next_deadline() == pytest.approx(1.0, abs=TICK_S + 1e-6)
+    fired: list[str] = []
+    fire_due(wheel, 10.0, fired.append)
+    assert (fired, wheel.first(), wheel.pending) == (["b", "c"], None, 0)
+
+
 def test_settings_follow_from_t1() -> None:
     """RFC 3261 table 4, RFC 4320 §4.1; Timer D never less than 32 s."""
     assert (TimerSettings().timeout_s, TimerSettings().timer_d_s, TimerSettings().timer_100_s) == (32.0, 32.0, 3.5)
