@@ -71,7 +71,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tests/install_servers.sh venv
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run-ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+# Once more when a module in C has changed, since the install builds those.
+$(VENV)/.run-ready: requirements.lock pyproject.toml setup.py $(wildcard edge_proxy/*/*.c edge_proxy/*/*.h) | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

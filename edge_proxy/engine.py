@@ -5,6 +5,9 @@ mypyc into `_engine/`, beside a manifest of what they were compiled from. When t
 every one of those files is still the same, their modules come from there; otherwise, or when EDGE_PROXY_ENGINE=pure
 asks for it, the files run as they are. EDGE_PROXY_ENGINE=compiled refuses to start without the compiled engine. One
 checkout runs both.
+
+The modules in C that stand beside the files they help are built apart from that. In a checkout, one that is older than
+its source is not used either: what came with `git pull` would call it by what it does not know yet.
 """
 
 from __future__ import annotations
@@ -94,8 +97,28 @@ class CompiledFinder(MetaPathFinder):
         return None if file is None else spec_from_file_location(fullname, file)
 
 
+class StaleFinder(MetaPathFinder):
+    """Keeps modules in C from being found; the Python that is their like runs instead."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(names)
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if fullname in self._names:
+            raise ModuleNotFoundError(f"{fullname} is older than its source: make engine", name=fullname)
+
+
 def choose() -> Choice:
-    """Put the compiled modules in reach, if they are to be used. Raises ImportError when they must be and cannot."""
+    """Put what is compiled in reach, as far as it is to be used. Raises ImportError when it must be and cannot."""
+    stale = _stale() if (PACKAGE.parent / "setup.py").is_file() else []
+    if stale:
+        sys.meta_path.insert(0, StaleFinder([module_name(source) for source in stale]))
+    choice = _choose()
+    notes = [choice.note, *(f"{source} is newer than what was built of it: make engine" for source in stale)]
+    return choice._replace(note="; ".join(filter(None, notes)))
+
+
+def _choose() -> Choice:
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", PURE, COMPILED):
         raise ImportError(f"{VARIABLE}={wanted} names no engine: write {PURE}, {COMPILED} or nothing")
@@ -108,6 +131,17 @@ def choose() -> Choice:
         return Choice(PURE, note)
     sys.meta_path.insert(0, CompiledFinder(modules))
     return Choice(COMPILED)
+
+
+def _stale() -> list[Path]:
+    """The C files, relative to the package, that were changed after their modules were built."""
+    found = []
+    for built in sorted(PACKAGE.glob(f"*/_*{SUFFIX}")):
+        source = built.with_name(built.name.removesuffix(SUFFIX) + ".c")
+        parts = [part for part in (source, *source.parent.glob("*.h")) if part.is_file()]
+        if any(part.stat().st_mtime_ns > built.stat().st_mtime_ns for part in parts):
+            found.append(source.relative_to(PACKAGE))
+    return found
 
 
 def _find() -> tuple[dict[str, Path], str]:

@@ -80,6 +80,32 @@ def test_an_engine_with_something_missing_is_not_used(copy: Path, damage: str) -
     assert result.stdout.strip().endswith("make engine")
 
 
+@pytest.mark.parametrize("engine_asked", [PURE, ""])
+def test_a_module_in_c_that_is_older_than_its_source_is_not_used(copy: Path, engine_asked: str) -> None:
+    """After a `git pull` the files may call it by what it does not know; the Python beside it runs, and a note says so.
+
+    Only in a checkout: who installs unpacks sources and modules in any order.
+    """
+    built = copy / f"edge_proxy/sip/_joined{engine.SUFFIX}"
+    if not built.is_file():
+        pytest.skip("the modules in C are not built here")
+    source = copy / "edge_proxy/sip/_joined.c"
+    show = """
+import edge_proxy, edge_proxy.sip.serializer, sys
+print("edge_proxy.sip._joined" in sys.modules, edge_proxy.ENGINE.note)
+"""
+    for age, is_checkout, is_used in ((0, True, True), (1, True, False), (1, False, True)):
+        (copy / "setup.py").unlink(missing_ok=True)
+        if is_checkout:
+            (copy / "setup.py").write_text("", encoding="ascii")
+        stamp = built.stat().st_mtime_ns
+        os.utime(source, ns=(stamp, stamp + age))
+        result = run_python(copy, show, engine_asked)
+        used, _, note = result.stdout.strip().partition(" ")
+        assert (used == "True") is is_used, result.stderr
+        assert ("sip/_joined.c is newer than what was built of it: make engine" in note) is not is_used
+
+
 def test_every_file_at_and_under_the_pipeline_is_a_source() -> None:
     """A new file is compiled with the rest."""
     names = {source.as_posix() for source in engine.sources()}
