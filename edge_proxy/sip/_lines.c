@@ -339,6 +339,31 @@ table_cut(LineTable *self, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
+/* A head that is being split, up to where it was looked at. */
+typedef struct {
+    const char *after, *end;
+    int has_end, has_bare;
+} Rest;
+
+/* Pass over a line, and the folds that continue it if it is no start line; where its text ends. It ends in CRLF, or with
+   all there is. */
+static const char *
+pass_line(Rest *rest, int is_start)
+{
+    const char *const end = rest->end;
+    for (;;) {
+        const char *after = rest->after, *line_end = memchr(after, '\n', (size_t)(end - after));
+        int is_crlf = line_end != NULL && line_end > after && line_end[-1] == '\r';
+        const char *text_end = line_end == NULL ? end : line_end - is_crlf;
+        rest->has_bare |= (line_end != NULL && !is_crlf) || memchr(after, '\r', (size_t)(text_end - after)) != NULL;
+        rest->after = after = line_end == NULL ? end : line_end + 1;
+        if (after < end && (!is_crlf || (!is_start && (*after == ' ' || *after == '\t'))))
+            continue;
+        rest->has_end = is_crlf && end - after >= 2 && after[0] == '\r' && after[1] == '\n';
+        return is_crlf ? text_end : end;
+    }
+}
+
 PyDoc_STRVAR(split_doc, "split(data, most_lines) -> (start, lines, names, body, has_end, has_bare)");
 
 static PyObject *
@@ -348,12 +373,11 @@ table_split(LineTable *self, PyObject *args)
     Py_ssize_t most_lines;
     if (!PyArg_ParseTuple(args, "O!n:split", &PyBytes_Type, &data, &most_lines) || !is_made(self))
         return NULL;
-    const char *at = PyBytes_AS_STRING(data), *after = at; /* where the line begins, and what was looked at ends */
-    const char *const end = at + PyBytes_GET_SIZE(data);
+    Rest rest = {.after = PyBytes_AS_STRING(data), .end = PyBytes_AS_STRING(data) + PyBytes_GET_SIZE(data)};
     if (most_lines < 0)
         most_lines = 0;
-    if (most_lines > end - at)
-        most_lines = end - at; /* there are not as many */
+    if (most_lines > PyBytes_GET_SIZE(data))
+        most_lines = PyBytes_GET_SIZE(data); /* there are not as many */
     int *names = PyMem_New(int, 2 * (most_lines + 1));
     PyObject *lines = PyList_New(0), *start = NULL, *list = NULL, *found = NULL;
     if (names == NULL)
@@ -361,43 +385,32 @@ table_split(LineTable *self, PyObject *args)
     if (names == NULL || lines == NULL)
         goto done;
     Py_ssize_t count = 0;
-    int has_end = 0, has_bare = 0;
-    while (!has_end && after < end) {
-        const char *line_end = memchr(after, '\n', (size_t)(end - after));
-        int is_crlf = line_end != NULL && line_end > after && line_end[-1] == '\r';
-        const char *text_end = line_end == NULL ? end : line_end - is_crlf;
-        has_bare |= (line_end != NULL && !is_crlf) || memchr(after, '\r', (size_t)(text_end - after)) != NULL;
-        after = line_end == NULL ? end : line_end + 1;
-        /* Before the end a line ends in CRLF, and in none that is followed by a blank; but the start line in any. */
-        if (after < end && (!is_crlf || (start != NULL && (*after == ' ' || *after == '\t'))))
-            continue;
-        if (!is_crlf)
-            text_end = end;
-        has_end = is_crlf && end - after >= 2 && after[0] == '\r' && after[1] == '\n';
+    while (!rest.has_end && rest.after < rest.end) {
+        const char *text = rest.after;
+        Py_ssize_t size = pass_line(&rest, start == NULL) - text;
         if (start == NULL) {
-            start = PyBytes_FromStringAndSize(at, text_end - at);
+            start = PyBytes_FromStringAndSize(text, size);
             if (start == NULL)
                 goto done;
         }
         else if (count <= most_lines) {
-            PyObject *line = PyBytes_FromStringAndSize(at, text_end - at);
+            PyObject *line = PyBytes_FromStringAndSize(text, size);
             int failed = line == NULL || PyList_Append(lines, line) < 0;
             Py_XDECREF(line);
             if (failed)
                 goto done;
-            names[2 * count] = kind_of(self, at, text_end - at, &names[2 * count + 1]);
+            names[2 * count] = kind_of(self, text, size, &names[2 * count + 1]);
             count++;
         }
-        at = after;
     }
     if (start == NULL)
         start = PyBytes_FromStringAndSize(NULL, 0);
-    if (has_end)
-        after += 2;
     list = list_of(self, names, 2 * count);
+    if (rest.has_end)
+        rest.after += 2;
     if (start != NULL && list != NULL)
-        found = Py_BuildValue("OOOy#NN", start, lines, list, after, end - after, PyBool_FromLong(has_end),
-                              PyBool_FromLong(has_bare));
+        found = Py_BuildValue("OOOy#NN", start, lines, list, rest.after, rest.end - rest.after,
+                              PyBool_FromLong(rest.has_end), PyBool_FromLong(rest.has_bare));
 done:
     PyMem_Free(names);
     Py_XDECREF(start);
