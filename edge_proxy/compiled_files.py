@@ -12,13 +12,14 @@ import mmap
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from edge_proxy.resting import one_by_one
+from edge_proxy.resting import one_by_one, rest
 
 KEPT: Final = 3
 """Files of one kind that stay: the one in use, and those that a worker may still be about to map."""
@@ -27,6 +28,11 @@ LOOKS_S: Final = 3.0
 MAKES_S: Final = 60.0
 """And to make it."""
 
+starting: Final = threading.Lock()
+"""Held while a process is started, and by whoever forks: a fork would keep open what the new process is to close."""
+
+_TURN_S: Final = 0.1
+"""How often whoever waits for an answer comes by a place to rest."""
 _FRESH: Final = ".new"
 """What is being written; somebody who was ended leaves it behind."""
 _BEGUN: Final = "making\n"
@@ -110,28 +116,43 @@ def ask(module: str, request: object) -> dict[str, Any]:
 
 def _run(module: str, request: bytes, *, is_idle: bool) -> tuple[int, bytes, bytes] | None:
     """Exit status, answer and last words; None when it was ended, since the machine has no time for it."""
-    # What is run is this program; what it is to do, a password perhaps, goes by a pipe and shows in no process list.
-    # Nothing of ours is open to other programs anyway; to close it one by one takes longer the more there is.
-    with subprocess.Popen(  # noqa: S603
-        (sys.executable, "-m", module),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        close_fds=False,
-    ) as process:
+    with os.fdopen(os.memfd_create("request"), "w+b") as asked:
+        asked.write(request)
+        asked.seek(0)
+        process = _start(module, asked)
+    with process:
         is_idle = _give_way(process.pid, is_idle=is_idle)
-        try:
+        began = time.monotonic()
+        while True:
             try:
-                said, told = process.communicate(request, LOOKS_S if is_idle else None)
+                said, told = process.communicate(timeout=_TURN_S)
             except subprocess.TimeoutExpired as late:
-                if not late.output:
-                    raise
-                said, told = process.communicate(timeout=MAKES_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return None
-    return process.returncode, said, told
+                passed_s = time.monotonic() - began
+                if is_idle and passed_s > (LOOKS_S + MAKES_S if late.output else LOOKS_S):
+                    process.kill()
+                    process.communicate()
+                    return None
+            else:
+                return process.returncode, said, told
+            try:
+                rest()
+            except BaseException:  # whoever waits here is not to wait any more
+                process.kill()
+                raise
+
+
+def _start(module: str, asked: BinaryIO) -> subprocess.Popen[bytes]:
+    # What is run is this program; what it is to do, a password perhaps, lies in a file in memory that has no name, and
+    # shows in no process list. A pipe would stay open in a process that is forked meanwhile, and have no end.
+    # Nothing of ours is open to other programs anyway; to close it one by one takes longer the more there is.
+    with starting:
+        return subprocess.Popen(  # noqa: S603
+            (sys.executable, "-m", module),
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            close_fds=False,
+        )
 
 
 def _give_way(pid: int, *, is_idle: bool) -> bool:

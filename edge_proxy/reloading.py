@@ -34,10 +34,18 @@ _REST_IDLE_S: Final = 0.0001
 it as often: a thread that never rests makes a call take a hundred times as long as it does."""
 
 
-class Pace:
-    """Makes the thread that it is on rest now and then, longer while the loop has work: `taken_in` counts messages."""
+class GivenUpError(EdgeProxyError):
+    """What is being done is not wanted any more."""
 
-    def __init__(self, taken_in: Callable[[], int]) -> None:
+
+class Pace:
+    """Makes the thread that it is on rest now and then, longer while the loop has work: `taken_in` counts messages.
+
+    Once `is_over`, it is not to go on: wherever it would rest, GivenUpError is raised.
+    """
+
+    def __init__(self, taken_in: Callable[[], int], is_over: Callable[[], bool] = lambda: False) -> None:
+        self._is_over = is_over
         self._taken_in = taken_in
         self._seen = taken_in()
         self._until = time.monotonic() + _WORK_S
@@ -52,6 +60,8 @@ class Pace:
         """A little was done."""
         if time.monotonic() < self._until:
             return
+        if self._is_over():
+            raise GivenUpError("the process is ending")
         taken_in = self._taken_in()
         time.sleep(_REST_IDLE_S if taken_in == self._seen else _REST_S)
         self._seen = taken_in
@@ -64,7 +74,7 @@ def prepare(
     """Read, check and compile what is to serve after `serving`; the settings come without the customers, who are in the
     snapshot.
 
-    Raises EdgeProxyError, and what `check` raises.
+    Raises EdgeProxyError, also once the pace is over, and what `check` raises.
     """
     with pace.kept():
         return _prepare(path, check, pace, serving)

@@ -35,6 +35,7 @@ from edge_proxy.admin.control import Control
 from edge_proxy.admin.questions import Questions
 from edge_proxy.assertions import compile_asserted
 from edge_proxy.compile import transports_of
+from edge_proxy.compiled_files import starting
 from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError, EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
@@ -215,7 +216,8 @@ class Supervisor:
         """A child that runs `run` and ends; of what is open it keeps what is named, and it ends when we do."""
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        with starting:
+            pid = os.fork()
         if pid:
             return pid
         code = 1

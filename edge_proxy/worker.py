@@ -414,10 +414,11 @@ class Worker:
 
     async def _reload(self) -> None:
         """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
+        pace = Pace(self._taken_in, self._stopping.is_set)  # who is to end waits for no reload
         try:
             with uncollected():
                 settings, snapshot = await asyncio.to_thread(
-                    prepare, self._config_path, self._check_unchanged, self._pace(), self.pipeline.snapshot
+                    prepare, self._config_path, self._check_unchanged, pace, self.pipeline.snapshot
                 )
                 for side, identity in self._identities:
                     if await asyncio.to_thread(refresh, settings, side, identity):
@@ -446,11 +447,10 @@ class Worker:
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
-        await asyncio.to_thread(let_go_of, replaced, remembered, self._pace())
+        await asyncio.to_thread(let_go_of, replaced, remembered, Pace(self._taken_in))
 
-    def _pace(self) -> Pace:
-        sides = self.pipeline.counters.sides.values()
-        return Pace(lambda: sum(side.received for side in sides))
+    def _taken_in(self) -> int:
+        return sum([side.received for side in self.pipeline.counters.sides.values()])
 
     def _tell_reload(self, version: str) -> None:
         if self._place is not None:

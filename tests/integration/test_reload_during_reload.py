@@ -1,4 +1,4 @@
-"""SIGHUP while a reload is under way: what was changed meanwhile is read too."""
+"""A signal while a reload is under way: what was changed meanwhile is read too, and who is to end waits for nothing."""
 
 from __future__ import annotations
 
@@ -35,3 +35,29 @@ def test_change_during_a_reload_serves_soon(tmp_path: Path) -> None:
                 return last in samples.by("snapshot_info", "version")
 
             proxy.wait_for(is_last, f"what changed {pause_s} s later")
+
+
+def test_proxy_that_is_to_end_waits_for_no_table(tmp_path: Path) -> None:
+    """The process that compiles it is ended with the reload, which is told as refused."""
+    site = Site()
+    table = tmp_path / "asn.tsv"
+    table.write_text("20.0.0.0\t20.0.0.255\t1\tUS\tX\n")
+    with ProxyProcess(tmp_path, site, site.config(tmp_path) | {"asn": {"table": str(table)}}) as proxy:
+        table.write_text(
+            "".join(f"20.{n >> 8}.{n & 255}.0\t20.{n >> 8}.{n & 255}.255\t1\tUS\tX\n" for n in range(60_000))
+        )
+        os.kill(proxy.pid, signal.SIGHUP)
+        while not (found := compiling(proxy)):
+            pass
+        os.kill(found[0], signal.SIGSTOP)
+        assert proxy.stop() == 0
+        (refused,) = [line for line in proxy.log_lines() if line["event"] == "reload refused"]
+        assert refused["error"] == "the process is ending"
+        assert not Path(f"/proc/{found[0]}").exists()
+
+
+def compiling(proxy: ProxyProcess) -> list[int]:
+    """The processes that were started to make a table, once they are that program."""
+    threads = Path(f"/proc/{proxy.pid}/task").iterdir()
+    started = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    return [pid for pid in started if b"edge_proxy.compile_asn" in Path(f"/proc/{pid}/cmdline").read_bytes()]

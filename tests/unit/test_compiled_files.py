@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,9 +11,17 @@ import pytest
 
 from edge_proxy import compiled_files
 from edge_proxy.compiled_files import KEPT, ask, remove_old, write_whole
+from edge_proxy.errors import EdgeProxyError
+from edge_proxy.resting import resting
 
 ASKED = "tests.kit.asked"
 LONG_S = 300.0
+FORK_S = 10.0
+
+
+def children() -> str:
+    """The processes that this thread has started and not waited for."""
+    return Path("/proc/thread-self/children").read_text()
 
 
 def test_who_is_asked_takes_only_time_that_nobody_wants(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +47,42 @@ def test_who_does_not_answer_is_told_with_its_last_words() -> None:
     """Not what it said before them."""
     with pytest.raises(ValueError, match="KeyError: 'looks_s'"):
         ask(ASKED, {})
+
+
+def test_fork_meanwhile_does_not_keep_who_is_asked_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is forked just then holds open what its parent had open: the question has an end all the same."""
+    monkeypatch.setattr(compiled_files, "LOOKS_S", LONG_S)
+    give_way = compiled_files._give_way
+    forks: list[int] = []
+
+    def fork(pid: int, *, is_idle: bool) -> bool:
+        forked = os.fork()
+        if not forked:
+            time.sleep(FORK_S)
+            os._exit(0)
+        forks.append(forked)
+        return give_way(pid, is_idle=is_idle)
+
+    monkeypatch.setattr(compiled_files, "_give_way", fork)
+    try:
+        request = {"looks_s": 0, "makes_s": 0, "more": "x" * 1_000_000}
+        assert ask(ASKED, request)["asked"] == request
+        assert os.waitid(os.P_PID, forks[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    finally:
+        os.kill(forks[0], signal.SIGKILL)
+        os.waitpid(forks[0], 0)
+
+
+def test_who_is_not_to_wait_any_more_ends_who_was_asked() -> None:
+    """Where a thread would rest it may be told not to go on, and it comes by such a place while it waits."""
+
+    def step() -> None:
+        if children():
+            raise EdgeProxyError("no more")
+
+    with resting(step), pytest.raises(EdgeProxyError, match="no more"):
+        ask(ASKED, {"looks_s": LONG_S, "makes_s": 0})
+    assert children() == ""
 
 
 def test_newest_files_stay_and_what_was_given_up_goes(tmp_path: Path) -> None:
