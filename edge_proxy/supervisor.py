@@ -304,6 +304,17 @@ class Supervisor:
 
     def _wait(self) -> None:
         now = time.monotonic()
+        self._selector.select(max(0.0, self._next_due(now) - now))
+        try:
+            while self._wake_up.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _next_due(self, now: float) -> float:
+        """When there is something to do without being woken; while all ends, nothing is but the end."""
+        if self._is_stopping:
+            return self._stop_until
         due = [now + _LONGEST_WAIT_S]
         for child in self._children:
             if not child.pid:
@@ -312,16 +323,9 @@ class Supervisor:
                 due.append(child.started_at + _READY_WITHIN_S)
         if self._awaited:
             due.append(self._awaited_until)
-        if self._is_stopping:
-            due.append(self._stop_until)
         if self._snapshot.next_change_at is not None:
             due.append(max(now + self._snapshot.next_change_at + 1.0 - time.time(), self._next_dates_at))
-        self._selector.select(max(0.0, min(due) - now))
-        try:
-            while self._wake_up.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        return min(due)
 
     def _turn(self) -> None:
         signals, self._signals = self._signals, set()
