@@ -24,6 +24,11 @@ SIZES = st.integers(0, 300) | st.integers(0, 9000) | st.sampled_from([8168, 8176
 NUMBERS = (0, 1, 2**32 - 1, 2**32 + 5, 10**14)
 
 
+class Undecided:
+    def __bool__(self) -> bool:
+        raise ZeroDivisionError
+
+
 class Pair:
     """A ring and a journal with `_journal`, and the same without."""
 
@@ -171,6 +176,8 @@ def test_frames_bear_their_checksum_with_and_without_instructions(memory: mmap.m
             store(memory, 0, 0, seq, payload)
             found = struct.unpack_from("=IIQ", memory, HEADER_BYTES)
             assert found == (length, zlib.crc32(payload, (seq ^ seq >> 32) & 0xFFFFFFFF), seq)
+    with pytest.raises(ZeroDivisionError):
+        use_instructions(Undecided())  # type: ignore[arg-type]
 
 
 @needs_chain
