@@ -21,6 +21,7 @@ from edge_proxy.pipeline.identity_border import (
     ResponseBorder,
     attempt_identity,
     dialog_identity,
+    names_another,
     verified_from,
     verified_from_in_dialog,
 )
@@ -450,6 +451,9 @@ class Pipeline:
             self._sends.append(ack)
             return FORWARDED
         server = self._open_server(received, key, source, listener)
+        if from_caller and names_another(message, whose, call, self._peers, book):
+            self.layer.respond(server, 403, build_response(received, 403), now)
+            return Disposition.ANSWERED, Cause.REFUSED
         message = dialog_identity(message, whose, hops, self._peers, book)
         context = ForwardContext(server, message, routed, hops, None, None, crossing, account)
         context.from_line = from_line

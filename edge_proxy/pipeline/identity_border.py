@@ -12,19 +12,30 @@ from typing import Final
 
 from edge_proxy.addr import E164, Address, Listener, Side
 from edge_proxy.numbers.e164 import format_e164
+from edge_proxy.pipeline.calls import Call
 from edge_proxy.pipeline.peers import Peers
 from edge_proxy.pipeline.target_book import Hop
-from edge_proxy.policy.claims import Claim, listed_claims
+from edge_proxy.policy.claims import Claim, from_claim, listed_claims
 from edge_proxy.policy.facts import CallFacts
 from edge_proxy.policy.identity_policy import AssertedIdentity
-from edge_proxy.policy.parties import Customer, Origin
+from edge_proxy.policy.parties import Customer, Mode, Origin
+from edge_proxy.policy.rollout import RuleMode
 from edge_proxy.policy.rules import Rulebook
-from edge_proxy.routing.identity import asks_for_concealment, concealed, private, says_verstat, with_identity
+from edge_proxy.policy.verdict import Reason
+from edge_proxy.routing.identity import (
+    asks_for_concealment,
+    concealed,
+    private,
+    says_verstat,
+    with_identity,
+    without_remote_party,
+)
 from edge_proxy.sip import grammar
 from edge_proxy.sip.message import Message
 
 _FROM_BEGINS: Final = b"From: <"
 _KEEP: Final = AssertedIdentity.KEEP
+_FOREIGN: Final = Reason.FROM_NOT_OWNED
 
 
 def attempt_identity(message: Message, facts: CallFacts, egress: Listener, book: Rulebook) -> Message:
@@ -96,6 +107,32 @@ def dialog_identity(
     return _unjudged(message, customer, hops[0].listener, book)
 
 
+def names_another(
+    message: Message,
+    whose: tuple[Address, Listener, str | None],
+    call: Call | None,
+    peers: Peers,
+    book: Rulebook,
+) -> bool:
+    """Whether a customer says in From, inside a call that it began, that somebody else speaks now (RFC 4916).
+
+    That is a number which neither is its own nor was there when the call was let through. Where such a From is not
+    refused in the first place it is not here. A BYE shows nothing to anybody.
+    """
+    _, listener, account = whose
+    if account is None or listener.side is not Side.CUSTOMERS or message.method == grammar.METHOD_BYE:
+        return False
+    _, customer = _sender_in_dialog(whose, peers, book)
+    if customer is None or customer.identity.allows_forwarded or book.mode_for(customer) is not Mode.ENFORCE:
+        return False
+    if book.rollout.modes.get(_FOREIGN, RuleMode.ENFORCE) is not RuleMode.ENFORCE or _FOREIGN in book.rollout.shares:
+        return False
+    claim = from_claim(message, customer.plan)
+    if claim.is_anonymous or book.owner(claim.number) is customer:
+        return False
+    return call is None or claim.text != call.attempt.caller
+
+
 def _sender_in_dialog(
     whose: tuple[Address, Listener, str | None], peers: Peers, book: Rulebook
 ) -> tuple[Origin, Customer | None]:
@@ -156,16 +193,26 @@ def _says_who(message: Message) -> bool:
 
 
 def _unjudged(message: Message, customer: Customer, egress: Listener, book: Rulebook) -> Message:
-    """A message of a customer that no rule judged: what it asserts goes on only where all of it is its own."""
+    """A message of a customer that no rule judged: what it asserts goes on only where all of it is its own, and so does
+    Remote-Party-ID, which may name an extension too."""
     policy = customer.identity
     asserts = b""
     keeps = False
+    if message.first[grammar.REMOTE_PARTY_ID] >= 0:
+        shown = listed_claims(message, grammar.REMOTE_PARTY_ID, customer.plan)
+        if shown.has_excess or any(_is_anothers(claim, customer, book) for claim in shown.read):
+            message = without_remote_party(message)
     if message.first[grammar.P_ASSERTED_IDENTITY] >= 0 and policy.asserted is not AssertedIdentity.STRIP:
         claims = listed_claims(message, grammar.P_ASSERTED_IDENTITY, customer.plan)
         if not claims.has_excess and all(book.owner(claim.number) is customer for claim in claims.read):
             keeps = policy.asserted is AssertedIdentity.KEEP
             asserts = b"" if keeps else _main_number(customer, egress)
     return with_identity(message, is_trusted=policy.is_trusted, keeps=keeps, asserts=asserts)
+
+
+def _is_anothers(claim: Claim, customer: Customer, book: Rulebook) -> bool:
+    """Whether it names, or may name, a number that is not the customer's; an extension or a name does not."""
+    return claim.may_name_number if claim.number is None else book.owner(claim.number) is not customer
 
 
 def _is_trusted(origin: Origin) -> bool:

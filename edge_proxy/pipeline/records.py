@@ -89,6 +89,7 @@ class Admitted:
     __slots__ = (
         "asn",
         "call_id",
+        "caller",
         "caller_side",
         "customer",
         "evidence_id",
@@ -113,6 +114,8 @@ class Admitted:
         self.holds = attempt.holds
         self.method = facts.method
         self.call_id = facts.call_id
+        self.caller = facts.from_claim.text
+        """From's URI."""
         self.source = source.address
         self.caller_side = origin.side
         self.asn = origin.asn

@@ -83,6 +83,11 @@ def concealed(message: Message) -> Message:
     return with_headers(message, [line for line in message.headers if line.kind not in _SHOWS_THE_CALLER])
 
 
+def without_remote_party(message: Message) -> Message:
+    """The message without Remote-Party-ID."""
+    return with_headers(message, [line for line in message.headers if line.kind != grammar.REMOTE_PARTY_ID])
+
+
 def private(message: Message) -> Message:
     """The request with the wish that what is asserted in it stays private (RFC 3325 §9.3), unless it has one, or says
     `none`."""

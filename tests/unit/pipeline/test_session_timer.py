@@ -17,6 +17,7 @@ _COMMON = (
     "To: <sip:b@example.com>",
     "Call-ID: c",
     "CSeq: 1 INVITE",
+    "Content-Length: 0",
 )
 
 
