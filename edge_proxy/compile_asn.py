@@ -56,7 +56,7 @@ def load_asn_table(
                 update_digest(table.version.encode())
                 return table
         with _open_table(path) as file:
-            return AsnTable.from_lines(_lines(file, update_digest), str(path))
+            return AsnTable.from_lines(_lines(file, path, update_digest), str(path))
     except ConfigError as error:
         errors.append(error)
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -79,7 +79,7 @@ def build(table: Path, directory: Path) -> Path | None:
         return path
     begin()
     with gzip.GzipFile(fileobj=io.BytesIO(text)) if _is_gzip(table) else io.BytesIO(text) as file:
-        parts = pack_asn_table(AsnTable.from_lines(_lines(file, lambda _: None), str(table)))
+        parts = pack_asn_table(AsnTable.from_lines(_lines(file, table, lambda _: None), str(table)))
     try:
         write_whole(path, parts)
     except OSError:
@@ -169,10 +169,14 @@ def _open_table(path: Path) -> IO[bytes] | gzip.GzipFile:
     return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
 
 
-def _lines(file: Iterable[bytes], update_digest: Callable[[bytes], object]) -> Iterator[str]:
-    for line in one_by_one(file):
+def _lines(file: Iterable[bytes], path: Path, update_digest: Callable[[bytes], object]) -> Iterator[str]:
+    for number, line in enumerate(one_by_one(file), 1):
         update_digest(line)
-        yield line.decode("utf-8")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            text = f"byte 0x{line[error.start]:02x} is not UTF-8: name a table of ranges as text, in UTF-8"
+            raise ConfigError(text, path=str(path), line=number) from error
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -58,10 +59,18 @@ def check(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     for warning in snapshot.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     owned = snapshot.rulebook.ownership.numbers
-    print(
-        f"{config}: fine; {len(snapshot.customers)} customers, {owned} numbers, {len(snapshot.trunks)} trunks, "
-        f"{snapshot.asn_table.ranges} ASN ranges; {held} assertions hold; snapshot {snapshot.version}"
+    found = (
+        *(_counted(len(snapshot.customers), "customer"), _counted(owned, "number")),
+        *(_counted(len(snapshot.trunks), "trunk"), _counted(snapshot.asn_table.ranges, "ASN range")),
     )
+    print(
+        f"{config}: fine; {', '.join(found)}; {_counted(held, 'assertion')} {'holds' if held == 1 else 'hold'}; "
+        f"snapshot {snapshot.version}"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 @app.command()
@@ -143,8 +152,19 @@ def version() -> None:
     print(f"edge-proxy {__version__}")
 
 
+def _unwrap_help(commands: typer.Typer) -> None:
+    """Let the terminal break the lines of a docstring: those below its first paragraph would stay as they are here."""
+    for command in commands.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _unwrap_help(group.typer_instance)
+
+
 def main() -> NoReturn:
     """Run the command; every declared error is told in one line each, without a traceback."""
+    _unwrap_help(app)
     try:
         app(standalone_mode=True)
     except ConfigErrors as errors:

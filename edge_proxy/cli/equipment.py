@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.cells import cell_len
 
 if TYPE_CHECKING:
     from edge_proxy.config import Settings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_CONFIG: Final = Path("config/edge-proxy.yaml")
 _MAX_SHOWN_CHARS: Final = 60
+_CALLS: Final = 3
+"""The column that holds numbers, which stand at its right edge."""
 
 app = typer.Typer(no_args_is_help=True, help="The equipment that customers call with.")
 
@@ -48,8 +51,10 @@ def list_equipment(
         print(f"{view.unread} lines are no records; `edge-proxy evidence verify` names them", file=sys.stderr)
     if as_json:
         print(json.dumps([_as_json(one, approved) for one, approved in rows], ensure_ascii=False))
-    else:
+    elif rows:
         _print(rows)
+    else:
+        print("no equipment was seen that is not approved" if unapproved else "no equipment was seen")
     raise typer.Exit(1 if unapproved and rows else 0)
 
 
@@ -86,22 +91,21 @@ def _as_json(one: Equipment, approved: bool | None) -> dict[str, object]:
 
 
 def _print(rows: list[tuple[Equipment, bool | None]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("customer", "equipment", "version", "calls", "first seen", "last seen", "approved"):
-        table.add_column(name, justify="right" if name == "calls" else "left", no_wrap=True)
+    """A table that is never cut: a terminal that is too narrow breaks its lines, and a pipe has no width."""
     words = {True: "yes", False: "NO", None: "-"}
+    lines = [("customer", "equipment", "version", "calls", "first seen (UTC)", "last seen (UTC)", "approved")]
     for one, approved in rows:
         product, version = one.described
-        cells = (
-            *(one.customer, _shown(product) or "(names none)", _shown(version), str(one.calls)),
-            *(one.first_at[:19], one.last_at[:19], words[approved]),
+        seen = (one.first_at[:19].replace("T", " "), one.last_at[:19].replace("T", " "))
+        cells = (one.customer, _shown(product) or "(names none)", _shown(version), str(one.calls))
+        lines.append((*cells, *seen, words[approved]))
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (
+            f"{' ' * (width - cell_len(cell))}{cell}" if at == _CALLS else f"{cell}{' ' * (width - cell_len(cell))}"
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        table.add_row(*map(Text, cells))
-    Console(highlight=False, soft_wrap=True).print(table)
+        print("  ".join(padded).rstrip())
 
 
 def _shown(text: str) -> str:

@@ -56,7 +56,7 @@ _SYNTAX_ADVICE: Final = (
     ("',' or '}'", "close the mapping with }, and put a comma between its keys"),
     ("end of stream", "close the quotes"),
     ("could not find expected ':'", "put a colon and a space after the key"),
-    ("block", "give keys of one mapping, and items of one list, the same indentation"),
+    ("block", "give keys of one mapping, and items of one list, the same indentation, and close all quotes above"),
 )
 
 

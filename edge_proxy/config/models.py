@@ -426,7 +426,7 @@ class Settings(Section):
     listeners: ListenersSettings = Field(
         examples=['{customers: {bind: "192.0.2.10:5060"}, carriers: {bind: "192.0.2.10:5070"}}']
     )
-    customers: list[CustomerSettings] = Field(examples=["[] (nobody may call), or one `- id: acme` per customer"])
+    customers: list[CustomerSettings] = Field(examples=['[{id: acme, sources: ["192.0.2.20"], country: US}]'])
     trunks: list[TrunkSettings] = Field(
         min_length=1, examples=['[{id: carrier-a, targets: ["sip:203.0.113.10:5060"]}]']
     )

@@ -26,7 +26,8 @@ def _checked_mode(value: object) -> object:
         return RuleMode.OFF.value
     if isinstance(value, str) and value in set(RuleMode):
         return value
-    raise ValueError(f"{quote(str(value))} is no mode of a rule; write enforce, monitor or off")
+    shown = "true, which YAML makes of a bare yes, on or true," if value is True else quote(str(value))
+    raise ValueError(f"{shown} is no mode of a rule; write enforce, monitor or off")
 
 
 def _checked_share(value: object) -> object:

@@ -137,6 +137,7 @@ def test_command_shows_what_is_approved(config: Path) -> None:
     head, *lines = [line.split() for line in done.stdout.splitlines()]
     assert (head[:3], head[-1]) == (["customer", "equipment", "version"], "approved")
     assert [line[-1] for line in lines] == ["NO", "yes", "-"]
+    assert lines[1][:6] == ["acme", "Yealink", "SIP-T46S", "66.85.0.5", "1", "2026-01-05"]  # nothing cut for a width
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
     done = run_command("equipment", "list", "--config", config, "--json", "--customer", "acme")
@@ -151,7 +152,7 @@ def test_command_exits_with_one_when_something_is_not_approved(config: Path) -> 
     assert done.returncode == 1
     assert [one["customer"] for one in json.loads(done.stdout)] == ["acme"]
     done = run_command("equipment", "list", "--config", config, "--unapproved", "--since", "2026-01-07")
-    assert done.returncode == 0
+    assert (done.returncode, done.stdout) == (0, "no equipment was seen that is not approved\n")
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_what_is_wrong_is_told_with_its_line_either_way(tmp_path: Path) -> None:
         assert f"{path}:{lines + 1}: the range ends before it starts" in errors_of(settings)
         write_table(path, lines)
         path.write_bytes(path.read_bytes() + b"1.0.0.0\t1.0.0.1\t5\tNone\t\xff\n")
-        assert f"cannot read {path}: 'utf-8' codec" in errors_of(settings)
+        assert f"{path}:{lines + 1}: byte 0xff is not UTF-8: name a table" in errors_of(settings)
     path.unlink()
     assert f"cannot read {path}: No such file" in errors_of(settings)
     packed = tmp_path / "asn.tsv.gz"
