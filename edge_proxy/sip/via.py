@@ -7,6 +7,7 @@ Each function takes the bytes of a value (unfolded) and returns plain data; a va
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Final, final
 
 from edge_proxy.addr import Address
@@ -361,13 +362,19 @@ def response_address(via: Via, source: Address | None) -> Address | None:
     """Where a response with this top Via goes over UDP (RFC 3261 §18.2.2, RFC 3581 §4).
 
     `source` is where the request came from, when that is known: it outranks what the Via says, rport or not, except
-    for the port a sender without rport asked for. None when only a name is there, which needs a resolver.
+    for the port a sender without rport asked for. None when only a name is there, which needs a resolver, or what is
+    nobody's address.
     """
     default_port = 5061 if via.transport == b"TLS" else 5060
     if source is not None:
         return source if via.rport is not None else Address(source.host, via.port or default_port)
-    host = via.maddr or via.received or via.host.strip(b"[]")
-    if not (host.replace(b".", b"").isdigit() or b":" in host):
+    host = (via.maddr or via.received or via.host).strip(b"[]")
+    rport = via.rport
+    port = int(rport) if rport and rport.isdigit() and len(rport) <= 5 else via.port or default_port
+    try:
+        address = ip_address(host.decode("ascii", "replace"))
+    except ValueError:
         return None
-    port = int(via.rport) if via.rport and via.rport.isdigit() else via.port or default_port
-    return Address(host.decode("ascii", "replace"), port)
+    if b"%" in host or address.is_multicast or address.is_unspecified or not 0 < port < 65536:
+        return None
+    return Address(str(address), port)

@@ -223,7 +223,7 @@ class StreamPort:
                 ),
                 self.settings.connect_s,
             )
-        except (OSError, TimeoutError, ValueError):
+        except (OSError, TimeoutError, ValueError, OverflowError):
             self.closed[CloseCause.CONNECT_FAILED] += 1
             waiting = self._waiting.pop(address, deque())
             self.send_errors += len(waiting)

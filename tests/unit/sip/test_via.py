@@ -129,6 +129,10 @@ def test_stamped_via_of_ipv6_has_no_brackets() -> None:
     assert stamp_via(value, parse_via(value), Address("2001:db8::7", 5)).endswith(b";received=2001:db8::7;rport=5")
 
 
+NOBODY = [b"1.2.3.4.5", b"999.1.1.1", b"[::1::2]", b"::1%1", b"a:b.example", b"\xff:1", b"0.0.0.0", b"::", b"224.0.0.1"]
+"""What looks like an address, and would be looked up, or is that of nobody or of many."""
+
+
 @pytest.mark.parametrize(
     ("value", "source", "address"),
     [
@@ -140,6 +144,11 @@ def test_stamped_via_of_ipv6_has_no_brackets() -> None:
         (b"SIP/2.0/UDP 1.2.3.4", None, Address("1.2.3.4", 5060)),
         (b"SIP/2.0/UDP [2001:db8::1]:7", None, Address("2001:db8::1", 7)),
         (b"SIP/2.0/UDP h.example", None, None),
+        (b"SIP/2.0/TCP h.example;maddr=[2001:DB8:0::1]", None, Address("2001:db8::1", 5060)),
+        *[(b"SIP/2.0/TCP h.example;received=" + host, None, None) for host in NOBODY],
+        (b"SIP/2.0/TCP 1.2.3.4;rport=0", None, None),
+        (b"SIP/2.0/TCP 1.2.3.4;rport=70000", None, None),
+        (b"SIP/2.0/TCP 1.2.3.4:5070;rport=" + b"9" * 5000, None, Address("1.2.3.4", 5070)),
     ],
 )
 def test_response_goes_where_the_request_came_from(value: bytes, source: Address | None, address: Address) -> None:

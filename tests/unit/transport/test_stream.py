@@ -370,6 +370,16 @@ async def test_unreachable_address_is_reported_with_its_messages() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("nowhere", [("127.0.0.1", 70_000), ("127.0.0.1", 1 << 70), ("\0", 5060)])
+async def test_what_is_no_address_is_reported_like_one_that_nobody_has(nowhere: tuple[str, int]) -> None:
+    """The loop raises as it likes; nothing is kept for a connection that cannot be."""
+    async with serving() as served:
+        address = Address(*nowhere)
+        served.port.send(message("1"), address)
+        await until(lambda: served.lost == [(address, [message("1")])])
+
+
+@pytest.mark.asyncio
 async def test_messages_that_wait_for_a_connection_are_bounded() -> None:
     """What a dead target is sent meanwhile does not pile up; what does not fit is counted."""
     async with serving() as served:
