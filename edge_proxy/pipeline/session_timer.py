@@ -12,7 +12,7 @@ from typing import Final
 
 from edge_proxy.native import mypyc_attr
 from edge_proxy.sip import grammar
-from edge_proxy.sip.message import Message
+from edge_proxy.sip.message import HeaderLine, Message
 
 SMALLEST_INTERVAL_S: Final = 90
 """What Min-SE means when it is absent, and the least that any element may ask for (§5)."""
@@ -23,6 +23,7 @@ REFRESHES: Final = frozenset({grammar.METHOD_INVITE, grammar.METHOD_UPDATE})
 _SECONDS: Final = re.compile(rb"([0-9]{1,10})[ \t]*(?:;|\Z)")
 _NUMBER_IN_LINE: Final = re.compile(rb"\A([^:]*+:\s*+)[0-9]++")
 _TIMER: Final = b"timer"
+_REQUIRED: Final = HeaderLine(grammar.REQUIRE, b"Require: timer")
 
 
 @mypyc_attr(acyclic=True)
@@ -65,7 +66,7 @@ def ask_for_timer(request: Message, desired_s: int) -> SessionOffer:
         smallest_s = stated_s
     if request.first[grammar.SESSION_EXPIRES] < 0:
         interval_s = max(desired_s, smallest_s)
-        request.add_line(grammar.SESSION_EXPIRES, b"Session-Expires: %d" % interval_s)
+        request.add_line(HeaderLine(grammar.SESSION_EXPIRES, b"Session-Expires: %d" % interval_s))
         return SessionOffer(interval_s, supports)
     sent_s = _seconds(request, grammar.SESSION_EXPIRES)
     if sent_s is None:
@@ -92,10 +93,11 @@ def settle_session(response: Message, offer: SessionOffer) -> int:
         return _seconds(response, grammar.SESSION_EXPIRES) or 0
     if not offer.interval_s or not offer.caller_supports:
         return 0
-    response.add_line(grammar.SESSION_EXPIRES, b"Session-Expires: %d;refresher=uac" % offer.interval_s)
+    answer = b"Session-Expires: %d;refresher=uac" % offer.interval_s
+    response.add_line(HeaderLine(grammar.SESSION_EXPIRES, answer))
     required = response.value(grammar.REQUIRE)
     if not required:
-        response.add_line(grammar.REQUIRE, b"Require: timer")
+        response.add_line(_REQUIRED)
     elif not _has_timer(response, grammar.REQUIRE):
         index = response.first[grammar.REQUIRE]
         response.replace_line(index, response.headers[index].raw + b", timer")
@@ -132,6 +134,6 @@ def _set_number(message: Message, kind: int, line: bytes, number: int) -> None:
     """Change the number of a header and nothing else of it; `line` is added where there is no such header."""
     index = message.first[kind]
     if index < 0:
-        message.add_line(kind, line)
+        message.add_line(HeaderLine(kind, line))
         return
     message.replace_line(index, _NUMBER_IN_LINE.sub(rb"\g<1>%d" % number, message.headers[index].raw))

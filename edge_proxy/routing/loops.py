@@ -16,12 +16,12 @@ from edge_proxy.errors import RemoteProtocolError
 from edge_proxy.routing.forward import MOST_ROUTES, OwnUris
 from edge_proxy.routing.keyed import keyed
 from edge_proxy.sip import grammar
-from edge_proxy.sip.message import Message
+from edge_proxy.sip.message import HeaderLine, Message
 from edge_proxy.sip.via import parse_via
 
 _MARK_BYTES: Final = 6
 _COMMA: Final = 0x2C  # asking for a byte by its number costs a tenth of asking for bytes
-_MAX_BREADTH: Final = [b"Max-Breadth: %d" % most for most in range(256)]
+_MAX_BREADTH: Final = [HeaderLine(grammar.MAX_BREADTH, b"Max-Breadth: %d" % most) for most in range(256)]
 
 
 @final
@@ -84,8 +84,8 @@ def bound_breadth(request: Message, most: int) -> bool:
     """
     index = request.first[grammar.MAX_BREADTH]
     if index < 0:
-        line = _MAX_BREADTH[most] if 0 <= most < len(_MAX_BREADTH) else b"Max-Breadth: %d" % most
-        request.add_line(grammar.MAX_BREADTH, line)
+        is_usual = 0 <= most < len(_MAX_BREADTH)
+        request.add_line(_MAX_BREADTH[most] if is_usual else HeaderLine(grammar.MAX_BREADTH, b"Max-Breadth: %d" % most))
         return True
     value = request.headers[index].value
     if not value.isdigit() or len(value) > 10 or request.count(grammar.MAX_BREADTH) > 1:

@@ -18,6 +18,7 @@ from edge_proxy.sip.via import Via
 
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _BLANK: Final = 0x20
+_COMMA: Final = 0x2C
 _LF: Final = 0x0A  # asking for a byte by its number costs a tenth of asking for bytes
 _MOST_KEPT_VALUES: Final = 8
 """A line of nothing but commas would be held in many times its bytes."""
@@ -107,7 +108,8 @@ class HeaderLine:
     @property
     def first_value(self) -> bytes:
         """The first of the values that stand in the line with commas between."""
-        return first_of_list(self.value)
+        value = self.value
+        return first_of_list(value) if _COMMA in value else value
 
     @property
     def list_values(self) -> list[bytes]:
@@ -118,7 +120,8 @@ class HeaderLine:
         """The same of at most so many; where there are more, one more, and what it holds is of no use."""
         values = self._list_values
         if values is None:
-            values = split_list(self.value, most)
+            value = self.value
+            values = split_list(value, most) if _COMMA in value else [value]
             if len(values) <= most and len(values) <= _MOST_KEPT_VALUES:
                 self._list_values = values
         return values
@@ -187,11 +190,10 @@ class Message:
 
     def count(self, kind: int) -> int:
         """How many lines of this kind there are."""
-        index = self.first[kind]
-        if index < 0:
+        if self.first[kind] < 0:
             return 0
-        found = 1
-        for line in self.headers[index + 1 :]:
+        found = 0
+        for line in self.headers:
             if line.kind == kind:
                 found += 1
         return found
@@ -239,12 +241,14 @@ class Message:
         value = self.value(kind)
         return "" if value is None else value.decode("utf-8", "replace")
 
-    def add_line(self, kind: int, raw: bytes) -> None:
+    def add_line(self, line: HeaderLine) -> None:
         """Put a line behind the others."""
+        kind = line.kind
+        headers = self.headers
         if self.first[kind] < 0:
-            self.first[kind] = len(self.headers)
+            self.first[kind] = len(headers)
         self.received = b""
-        self.headers.append(HeaderLine(kind, raw))
+        headers.append(line)
 
     def replace_line(self, index: int, raw: bytes) -> None:
         """Put a line of the same kind in place of the one that stands there."""

@@ -66,7 +66,7 @@ def parse_message(data: bytes, limits: Limits, *, is_stream: bool = False) -> Me
         if is_stream:
             problem = _problem(message, "Content-Length is missing", "3261 §18.3")
         else:
-            message.add_line(grammar.CONTENT_LENGTH, b"Content-Length: %d" % len(message.body))
+            message.add_line(HeaderLine(grammar.CONTENT_LENGTH, b"Content-Length: %d" % len(message.body)))
     if problem is not None:
         raise problem
     return message
@@ -344,7 +344,8 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
             line = headers[index]
             if line.number < 0:
                 line.number = _read_content_length(line.value)
-            _cut_body(message, line.number)
+            if line.number != len(message.body):
+                _cut_body(message, line.number)
         if len(message.body) > limits.max_body_bytes:
             text = f"body is longer than {limits.max_body_bytes} bytes"
             raise RemoteProtocolError(text, sip_status=413, rfc="3261 §21.4.11")
@@ -381,10 +382,8 @@ def _read_content_length(value: bytes) -> int:
 
 
 def _cut_body(message: Message, length: int) -> None:
-    """Hold the body to Content-Length as a datagram demands (§18.3): more is cut off, less is an error."""
-    held = len(message.body)
-    if length > held:
+    """Hold the body to another Content-Length as a datagram demands (§18.3): more is cut off, less is an error."""
+    if length > len(message.body):
         raise RemoteProtocolError("Content-Length is more than the datagram holds", rfc="3261 §18.3")
-    if length < held:
-        message.body = message.body[:length]
-        message.received = b""
+    message.body = message.body[:length]
+    message.received = b""

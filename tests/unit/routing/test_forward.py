@@ -21,7 +21,7 @@ from edge_proxy.routing.forward import (
 )
 from edge_proxy.sip import grammar
 from edge_proxy.sip.limits import Limits
-from edge_proxy.sip.message import Message
+from edge_proxy.sip.message import HeaderLine, Message
 from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.uri import parse_uri
 from edge_proxy.sip.via import parse_via
@@ -206,7 +206,7 @@ def test_response_that_was_changed_leaves_as_it_was_changed() -> None:
     joined = b"\r\n".join(line for line in data.split(b"\r\n") if not line.startswith(b"Via:"))
     assert forwarded_response(parsed(data)) == joined
     response = parsed(data)
-    response.add_line(grammar.OTHER, b"X: y")
+    response.add_line(HeaderLine(grammar.OTHER, b"X: y"))
     assert b"\r\nX: y\r\n" in forwarded_response(response)
     response = parsed(data)
     response.replace_line(response.first[grammar.CONTACT], b"Contact: <sip:c@far>")

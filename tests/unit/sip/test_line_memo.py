@@ -271,7 +271,7 @@ def test_a_message_that_is_changed_changes_no_other() -> None:
     first = parse_message(REQUEST, LIMITS)
     stamp_top_via(first, Address("192.0.2.7", 9))
     replace_first_value(first, grammar.TO, b"<sip:+13105550199@192.0.2.1>", b"<sip:a@b>")
-    first.add_line(grammar.CONTACT, b"Contact: <sip:c@d>")
+    first.add_line(HeaderLine(grammar.CONTACT, b"Contact: <sip:c@d>"))
     first.remove_lines([0])
     own = OwnUris([CUSTOMERS, CARRIERS])
     for _ in range(2):
