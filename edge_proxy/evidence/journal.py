@@ -306,7 +306,7 @@ class Journal:
                 if must_sync or self._flush_target > self._ring.tail or monotonic() >= self._next_sync:
                     self._sync()
                 self._retry_s = 0.0
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self.stats.write_errors += 1
                 self.last_error = f"cannot write to {self._directory}: {error}"
                 self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)

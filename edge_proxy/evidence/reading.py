@@ -1,6 +1,7 @@
 """Read a data directory's journals line by line, whichever worker wrote them, without checking their chains.
 
-Never writes, needs no lock, and may read a journal that is being written; what it holds in memory is one line.
+Never writes, needs no lock, and may read a journal that is being written; what it holds in memory is one line, or the
+mebibyte of one that is longer than any record.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_proxy.errors import EvidenceError
-from edge_proxy.evidence.segments import segments_in
+from edge_proxy.evidence.segments import MAX_LINE_BYTES, segments_in
 
 _IS_ATTEMPT: Final = b'"kind":"attempt"'
 
@@ -31,7 +32,7 @@ def attempt_lines(data_dir: Path, since: date | None = None) -> Iterator[bytes]:
                 if path.stat().st_mtime < not_before_s:
                     continue
                 with path.open("rb") as file:
-                    for line in file:
+                    while line := file.readline(MAX_LINE_BYTES):
                         if _IS_ATTEMPT in line and line.endswith(b"\n"):  # the newest may be under way
                             yield line
     except OSError as error:

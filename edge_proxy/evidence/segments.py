@@ -32,6 +32,8 @@ else:
 NO_PREVIOUS: Final = b"0" * 64
 SEGMENT_NAME: Final = re.compile(r"(\d{12,15})\.jsonl")
 LINE_PREFIX: Final = re.compile(rb'\{"seq":([1-9]\d{0,14}),"prev":"([0-9a-f]{64})",')
+MAX_LINE_BYTES = 1024 * 1024
+"""Longer than any record's; whoever reads a journal reads no further for one line."""
 _BLOCK_BYTES: Final = 64 * 1024
 # By name in the module they are there at once, and each record asks for them.
 _sha256: Final = hashlib.sha256

@@ -23,9 +23,8 @@ import msgspec
 
 from edge_proxy.errors import EvidenceError
 from edge_proxy.evidence.record import UNREADABLE
-from edge_proxy.evidence.segments import LINE_PREFIX, NO_PREVIOUS, SEGMENT_NAME, segments_in
+from edge_proxy.evidence.segments import LINE_PREFIX, MAX_LINE_BYTES, NO_PREVIOUS, SEGMENT_NAME, segments_in
 
-MAX_LINE_BYTES = 1024 * 1024
 MAX_FINDINGS = 1000
 
 

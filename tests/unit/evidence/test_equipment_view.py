@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from datetime import date
 from pathlib import Path
 
@@ -83,6 +84,24 @@ def test_damaged_line_is_counted_and_passed_over(tmp_path: Path, put: bytes) -> 
     journal(tmp_path, 0, [seen(1, "PBX", "05"), seen(2, "PBX", "06").replace(b'"acme"', put), seen(3, "PBX", "07")])
     view = read_equipment(tmp_path)
     assert (view.unread, [one.calls for one in view.rows()]) == (1, [2])
+
+
+def test_endless_line_takes_bounded_memory(tmp_path: Path) -> None:
+    """A hole in a file is a line of zeros: hundreds of megabytes that take no disk."""
+    journal(tmp_path, 0, [seen(1, "PBX", "05")], [seen(2, "PBX", "06")])
+    (segment, _) = sorted((tmp_path / "evidence" / "worker-0").iterdir())
+    with segment.open("ab") as file:
+        file.truncate(100 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b'"kind":"attempt"\n')
+    tracemalloc.start()
+    try:
+        view = read_equipment(tmp_path)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (view.unread, [one.calls for one in view.rows()]) == (1, [2])
+    assert most_bytes < 10 << 20
 
 
 def test_names_of_a_customer_are_bounded(tmp_path: Path) -> None:

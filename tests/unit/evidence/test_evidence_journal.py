@@ -467,6 +467,29 @@ def test_drainer_tries_again_by_itself(make_journal: MakeJournal, monkeypatch: p
     assert journal.stats.write_errors == 3
 
 
+def test_drainer_survives_want_of_memory(make_journal: MakeJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be had for a chunk now can be had later; a drainer that is gone would never write again."""
+    journal = make_journal()
+    journal.open()
+    real, left = os.pwrite, [2]
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise MemoryError
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    journal.start()
+    for number in range(20):
+        assert journal.put(payload(number))
+    assert journal.flush()
+    journal.close()
+    assert numbers(journal) == list(range(20))
+    assert journal.stats.write_errors == 2
+    assert verify(journal.directory).ok
+
+
 def test_full_disk_fills_the_ring_then_refuses(make_journal: MakeJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """has_room turns false before put refuses; both come back with the disk, and what was accepted is there."""
     journal = make_journal()
