@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-_TYPES: Final = re.compile(rb"application/(isup|qsig|x-q931|gtd)\b([^\r\n]*)", re.IGNORECASE)
-_PART_TYPE: Final = re.compile(rb"(?:content-type|c)[ \t]*:[ \t]*")
+_TYPES: Final = re.compile(rb"application\s*+/\s*+(isup|qsig|x-q931|gtd)\b([^\r\n]*)", re.IGNORECASE)
+_IN_LOWER_CASE: Final = re.compile(rb"application\s*+/\s*+(?:isup|qsig|x-q931|gtd)\b")
+_MULTIPART: Final = re.compile(rb"multipart\s*+/", re.IGNORECASE)
+_PART_TYPE: Final = frozenset({b"content-type", b"c"})
 _BOUNDARY: Final = re.compile(r'boundary[ \t]*=[ \t]*(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
 _BASE: Final = re.compile(rb';[ \t]*base[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
 _VERSION: Final = re.compile(rb';[ \t]*version[ \t]*=[ \t]*"?([A-Za-z0-9+\-]{1,16})', re.IGNORECASE)
 _MAX_PARTS: Final = 24
-"""How many lines that name such a type are looked at."""
+"""How many lines that name such a type are looked at; nobody writes more that do not begin a part of that type."""
 
 
 class CircuitBody(NamedTuple):
@@ -33,29 +35,37 @@ def find_circuit_body(content_type: str, body: bytes) -> CircuitBody | None:
     match = _TYPES.match(whole)
     if match is not None:
         return _circuit_body(match, body)
-    if whole[:10].lower() != b"multipart/":
+    if _MULTIPART.match(whole) is None:
         return None
     lower = body.lower()
-    at = -1
-    for _ in range(_MAX_PARTS):
-        at = lower.find(b"application/", at + 1)
-        if at < 0:
+    at = 0
+    for count in range(1, _MAX_PARTS + 1):
+        near = _IN_LOWER_CASE.search(lower, at)
+        if near is None:
             return None
+        at = near.start()
         match = _TYPES.match(body, at)
-        if match is not None and _PART_TYPE.fullmatch(lower, lower.rfind(b"\n", 0, at) + 1, at):
+        if match is not None and (count == _MAX_PARTS or _begins_part(lower, at)):
             return _circuit_body(match, _content(body, match.end(), content_type))
         # A part's type is the first thing in its line.
-        at = lower.find(b"\n", at)
+        at = lower.find(b"\n", near.end())
         if at < 0:
             return None
     return None
+
+
+def _begins_part(lower: bytes, at: int) -> bool:
+    """Whether what stands there is the value of a Content-Type, with blanks and folds before it or not."""
+    line = lower[:at].rstrip()
+    name = line[line.rfind(b"\n") + 1 :]
+    return name[-1:] == b":" and name[:-1].rstrip(b" \t") in _PART_TYPE
 
 
 def _circuit_body(match: re.Match[bytes], content: bytes) -> CircuitBody:
     base = _BASE.search(match[2]) or _VERSION.search(match[2])
     return CircuitBody(
         kind=match[1].decode("ascii").lower(),
-        type_text=match[0][: match.start(2) - match.start()].strip().decode("ascii"),
+        type_text=b"".join(match[0][: match.start(2) - match.start()].split()).decode("ascii"),
         base="" if base is None else base[1].decode("ascii"),
         content=content,
     )

@@ -39,7 +39,9 @@ _TOKEN_BEGINS: Final = b";lr;ep="
 _TOKEN_ONLY: Final = grammar.only(grammar.ALPHANUMERIC + b"-_")
 _NO_ROUTES: Final[tuple[bytes, ...]] = ()
 _ROUTING_NUMBER: Final = re.compile(
-    rb"(?:;|%3B)(?:rn|cic|rn-context|cic-context|npdi)(?:(?:=|%3D)(?:(?!%3B)[^;@?])*+)?(?=;|%3B|[@?]|\Z)", re.IGNORECASE
+    rb"(?:;|%3B)(?:(?:rn|cic|rn-context|cic-context|npdi)(?:(?:=|%3D)(?:(?!%3B)[^;@?])*+)?"
+    rb"|phone-context(?:=|%3D)(?:\+|%2B)(?:[-.()]*+[0-9]){4}(?:(?!%3B)[^;@?])*+)(?=;|%3B|[@?]|\Z)",
+    re.IGNORECASE,
 )
 _MOST_KEPT: Final = 64
 
@@ -265,10 +267,13 @@ def retarget(request_uri: bytes, place: bytes) -> bytes:
 
 
 def without_routing_number(request_uri: bytes) -> bytes:
-    """A Request-URI without `rn`, `cic` and `npdi` (RFC 4694) in its telephone number, which would lead it elsewhere.
+    """A Request-URI without what would lead its telephone number elsewhere: `rn`, `cic` and `npdi` (RFC 4694), and a
+    `phone-context` of more digits than a country has, which with a short number makes another (RFC 3966 §5.1.5).
 
     >>> without_routing_number(b"sip:911;rn=+19005550100@edge.example;user=phone")
     b'sip:911@edge.example;user=phone'
+    >>> without_routing_number(b"tel:112;phone-context=+19005551")
+    b'tel:112'
     """
     number, at, rest = request_uri.rpartition(b"@")
     if at:

@@ -378,6 +378,11 @@ def test_mark_of_a_callback_lends_nobody_a_number() -> None:
         ("sip:911%3Brn%3D+19005550100@{0}", "sip:911@{0}"),
         ("tel:911;rn=+19005550100;phone-context=+1", "tel:911;phone-context=+1"),
         ("sip:911;rnx=1@{0};rn=1", "sip:911;rnx=1@{0};rn=1"),
+        ("tel:112;phone-context=+19005551", "tel:112"),
+        ("sip:112;phone-context=+1-900-5551;npdi@{0};user=phone", "sip:112@{0};user=phone"),
+        ("sip:112%3BPhone-Context%3D%2B19005551@{0}", "sip:112@{0}"),
+        ("tel:112;phone-context=+353", "tel:112;phone-context=+353"),
+        ("tel:112;phone-context=acme12345.example", "tel:112;phone-context=acme12345.example"),
     ],
 )
 def test_call_for_help_is_not_led_to_another_number(called: str, leaves: str, is_stranger: bool) -> None:

@@ -146,12 +146,31 @@ def test_part_is_cut_at_its_boundary() -> None:
 
 
 def test_part_is_looked_for_in_the_first_lines_that_name_a_type() -> None:
-    """Only as the first thing behind the header's name, and not behind 24 lines that are about other types."""
+    """Only as the first thing behind the header's name; but the 24th mention is one too many not to be one."""
     part, near = b"\r\nc: application/isup\r\n\r\n\x01", b"\r\nc: x application/isup, application/isup"
-    found = find_circuit_body("multipart/mixed;boundary=b", near * 23 + part)
+    found = find_circuit_body("multipart/mixed;boundary=b", near * 22 + part)
     assert found is not None
     assert found.content == b"\x01"
-    assert find_circuit_body("multipart/mixed;boundary=b", near * 24 + part) is None
+    assert find_circuit_body("multipart/mixed;boundary=b", near * 23) is None
+    assert find_circuit_body("multipart/mixed;boundary=b", near * 24) is not None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Type:\r\n application/ISUP",
+        b"Content-Type" + b" " * 40 + b":" + b" \r\n" * 40 + b"\tapplication/ISUP",
+        b"Content-Type: application / ISUP",
+        b"Content-Type: application/\r\n isup;version=itu-t92+",
+        b"Content-Type: application/x-none\r\n" * 100 + b"c: application/isup",
+    ],
+)
+@pytest.mark.parametrize("whole", ["multipart/mixed;boundary=b", "MULTIPART / mixed;boundary=b"])
+def test_part_is_found_however_its_type_is_written(head: bytes, whole: str) -> None:
+    """RFC 3261 §25.1 and RFC 2045 §5.1 allow blanks and folds there, and any number of other parts before it."""
+    found = find_circuit_body(whole, b"--b\r\n" + head + b"\r\n\r\n\x01\r\n--b--\r\n")
+    assert found is not None
+    assert (found.kind, found.content) == ("isup", b"\x01")
 
 
 @given(st.text("abAB\r\n:-=;/ isupcontent-type", max_size=300), st.binary(max_size=60))
