@@ -561,6 +561,7 @@ def load_secret(settings: Settings) -> bytes:
         if not path.exists():
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.unlink(missing_ok=True)  # of a start that was ended just then, with the process id of this one
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(os.urandom(_SECRET_BYTES))
