@@ -20,7 +20,7 @@
 #define MOST_LINES 512
 #define MOST_BYTES (1 << 24)
 #define MOST_KINDS 64
-#define SMALL 64
+#define SMALL MOST_LINES /* so that the place of every line is at hand */
 #define START_SEED UINT64_C(0x5851F42D4C957F2D)
 #define START (-1) /* the kind of a start line, which has a place of its own beside a header line of the same bytes */
 
@@ -168,6 +168,16 @@ list_with(PyObject **items, Py_ssize_t count)
     return list;
 }
 
+/* A list of these, or NULL. */
+static PyObject *
+list_from(PyObject *const *items, Py_ssize_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++)
+        PyList_SET_ITEM(list, i, Py_NewRef(items[i]));
+    return list;
+}
+
 /* A list of new bytes, or NULL. */
 static PyObject *
 list_of_bytes(const char *const *texts, const int *sizes, Py_ssize_t count)
@@ -202,7 +212,7 @@ typedef struct {
     const char *raws[MOST_LINES]; /* where those that are not held stand in the message */
     int raw_sizes[MOST_LINES];
     int unknown[3 * MOST_LINES];  /* index, kind and colon of each of them */
-    int first[MOST_KINDS];
+    PyObject *first[MOST_KINDS];  /* the numbers that they will be, borrowed */
     Py_ssize_t line_count, raw_count;
 } Cut;
 
@@ -239,8 +249,8 @@ add_line(LineTable *self, Cut *cut, const char *text, Py_ssize_t size)
     }
     cut->line_count++;
     if (kind > 0) {
-        if (cut->first[kind] < 0)
-            cut->first[kind] = index;
+        if (cut->first[kind] == self->small[0])
+            cut->first[kind] = self->small[index + 1];
         else
             return kind >= self->first_repeatable;
     }
@@ -254,7 +264,7 @@ cut_lines(LineTable *self, Cut *cut, const char *at, const char *end, const char
 {
     cut->line_count = cut->raw_count = 0;
     for (int i = 0; i < self->kinds; i++)
-        cut->first[i] = -1;
+        cut->first[i] = self->small[0];
     for (;;) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         if (line_end == NULL || line_end[-1] != '\r')
@@ -275,7 +285,7 @@ head_of(LineTable *self, Cut *cut, PyObject *start, const char *body, Py_ssize_t
     PyObject *parts[] = {
         start,
         list_with(cut->lines, cut->line_count),
-        list_of(self, cut->first, self->kinds),
+        list_from(cut->first, self->kinds),
         PyBytes_FromStringAndSize(body, body_size),
         cut->raw_count ? list_of(self, cut->unknown, 3 * cut->raw_count) : Py_NewRef(Py_None),
         cut->raw_count ? list_of_bytes(cut->raws, cut->raw_sizes, cut->raw_count) : Py_NewRef(Py_None),
