@@ -223,8 +223,9 @@ class CallBook:
     ) -> Ending | None:
         """The ending of a call; None when it has ended before."""
         attempt = call.attempt
-        if self._calls.pop(attempt.evidence_id, None) is None:
+        if attempt.evidence_id not in self._calls:
             return None
+        del self._calls[attempt.evidence_id]
         self._clear_deadline(call)
         if attempt.holds and call.is_call:
             self._release(attempt.holds)
@@ -378,5 +379,5 @@ class CallBook:
     def _clear_deadline(self, call: Call) -> None:
         """Take it back. An emptied slot stays until it is due: there is one for every ten seconds ahead at most."""
         slot = self._slots.get(call.deadline_slot)
-        if slot is not None:
-            slot.pop(call.attempt.evidence_id, None)
+        if slot is not None and call.attempt.evidence_id in slot:
+            del slot[call.attempt.evidence_id]

@@ -227,7 +227,8 @@ class Pipeline:
         if endings:
             self._records.extend(endings)
             endings.clear()
-        sends, wanted = self._sends, self.targets.take_wanted()
+        sends = self._sends
+        wanted = self.targets.take_wanted() if self.targets.wanted else ()
         if not sends and not self._records and not wanted and not self._aliases:
             return _NOTHING
         output = Output(self._records, sends, wanted, self._aliases)
@@ -238,12 +239,11 @@ class Pipeline:
         if self.overload.is_active:
             self.overload.tell(sends)
         for send in sends:
-            side = self._sides[send.slot]
             counts = self._counts[send.slot]
             length = len(send.data)
             counts.sent += 1
             counts.sent_bytes += length
-            peer = self._peers.find(send.address.host, side)
+            peer = self._peers.find(send.address.host, self._sides[send.slot])
             row = peer.row
             row.packets_out += 1
             row.bytes_out += ip_bytes(length, peer.is_ipv6)

@@ -121,18 +121,18 @@ class TargetBook:
         "_names",
         "_snapshot",
         "_trunks",
-        "_wanted",
         "health",
         "named",
         "reductions",
         "results",
+        "wanted",
     )
 
     def __init__(self, egress: Egress, snapshot: Snapshot) -> None:
         self.health = TargetHealth()
         self.reductions = TargetReductions()
         self.results: defaultdict[tuple[str, str, HopResult], int] = defaultdict(int)
-        self._wanted: set[NameQuery] = set()
+        self.wanted: set[NameQuery] = set()
         self._egress = egress
         self._names = NO_NAMES
         self._snapshot = snapshot
@@ -170,9 +170,7 @@ class TargetBook:
 
     def take_wanted(self) -> Collection[NameQuery]:
         """The names that requests needed since this was last asked."""
-        if not self._wanted:
-            return ()
-        wanted, self._wanted = self._wanted, set()
+        wanted, self.wanted = self.wanted, set()
         return wanted
 
     def states(self) -> Iterator[TargetState]:
@@ -271,7 +269,7 @@ class TargetBook:
         query = name_query(uri, towards)
         if query is None:
             return []
-        self._wanted.add(query)
+        self.wanted.add(query)
         endpoints = self._names.find(query)
         if endpoints is None:
             return None

@@ -188,6 +188,8 @@ class TransactionLayer(Generic[U]):
     __slots__ = (
         "_ends",
         "_timed_out",
+        "_timeout_s",
+        "_timer_100_s",
         "_wheel",
         "cancels",
         "clients",
@@ -201,6 +203,8 @@ class TransactionLayer(Generic[U]):
 
     def __init__(self, timers: TimerSettings, out: list[Send]) -> None:
         self.timers = timers
+        self._timeout_s = timers.timeout_s
+        self._timer_100_s = timers.timer_100_s
         self.out = out
         self.servers: dict[bytes, ServerTransaction[U]] = {}
         self.clients: dict[bytes, ClientTransaction[U]] = {}
@@ -246,7 +250,7 @@ class TransactionLayer(Generic[U]):
 
         Before that a 100 is forbidden over UDP and not asked for on streams (RFC 4320 §4.1).
         """
-        self._wheel.start(now + self.timers.timer_100_s, server, _TIMER_100)
+        self._wheel.start(now + self._timer_100_s, server, _TIMER_100)
 
     def stay_silent(self, server: ServerTransaction[U], now: Monotonic) -> None:
         """There will be no final response to this non-INVITE: a 408 would only come too late (RFC 4320 §4.2)."""
@@ -271,7 +275,7 @@ class TransactionLayer(Generic[U]):
         clients[branch] = client
         self.out.append(Send(slot, address, data))
         timers = self.timers
-        client.times_out_at = now + timers.timeout_s
+        client.times_out_at = now + self._timeout_s
         if is_reliable:
             self._start_timeout(client)
         else:
@@ -378,13 +382,13 @@ class TransactionLayer(Generic[U]):
             server.interval_s = min(2 * server.interval_s or timers.t1_s, timers.t2_s)
             self._wheel.start(now + server.interval_s, server, _TIMER_G)
         if does & _START_H:
-            self._wheel.start(now + timers.timeout_s, server, _TIMER_H)
+            self._wheel.start(now + self._timeout_s, server, _TIMER_H)
         elif does & _START_I:
             self._wait_or_end(server, _TIMER_I, timers.t4_s, now)
         elif does & _START_J:
-            self._wait_or_end(server, _TIMER_J, timers.timeout_s, now)
+            self._wait_or_end(server, _TIMER_J, self._timeout_s, now)
         elif does & _START_L:
-            self._ends.start(now + timers.timeout_s, server, _TIMER_L)
+            self._ends.start(now + self._timeout_s, server, _TIMER_L)
 
     def _run_client(self, client: ClientTransaction[U], event: int, response: Message | None, now: Monotonic) -> bool:
         step = client.rows[client.state * _EVENTS + event]
@@ -411,7 +415,7 @@ class TransactionLayer(Generic[U]):
         timers = self.timers
         if does & _START_M:
             client.request = b""
-            self._ends.start(now + timers.timeout_s, client, _TIMER_M)
+            self._ends.start(now + self._timeout_s, client, _TIMER_M)
         elif does & _START_K:
             client.request = b""
             self._wait_or_end(client, _TIMER_K, timers.t4_s, now)

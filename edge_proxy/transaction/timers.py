@@ -198,9 +198,10 @@ class WaitingLine(Generic[T]):
         self._earliest = min(self._earliest, due_at)
 
     def stop(self, owner: T) -> None:
-        self._due_at.pop(owner, None)
-        if not self._due_at:
-            self._earliest = NEVER
+        if owner in self._due_at:
+            del self._due_at[owner]
+            if not self._due_at:
+                self._earliest = NEVER
 
     def next_deadline(self) -> Monotonic:
         """When `take_due` must be called at the latest; NEVER when nobody waits."""
