@@ -20,6 +20,7 @@ from edge_proxy.policy.claims import (
     from_claim,
     listed_claims,
     privacy_of,
+    read_claim,
     read_user,
     remote_party_claims,
 )
@@ -35,6 +36,7 @@ _SDP: Final = "application/sdp"
 _SDP_LINE: Final = b"Content-Type: application/sdp"
 _SEMICOLON: Final = 0x3B
 _NOTHING_UNUSUAL: Final = [-1] * (grammar.KIND_COUNT - grammar.FIRST_UNUSUAL)
+_REGISTER: Final = b"REGISTER"
 _METHODS: Final = {b"INVITE": "INVITE", b"MESSAGE": "MESSAGE"}
 
 
@@ -163,6 +165,9 @@ def extract_facts(message: Message, source: Source, request_uri: Uri, plan: Dial
         if asserted.has_excess:
             facts.has_excess_claims = True
             facts.is_usual = False
+    if message.method == _REGISTER:
+        # To is who is called there from now on, and From only who says so (RFC 3261 §10.2).
+        facts.asserted = (*facts.asserted, read_claim(message.value(grammar.TO) or b"", "To", plan))
     index = first[grammar.CONTACT]
     if index >= 0 and _SEMICOLON in message.headers[index].raw:
         facts.traces.headers = read_headers(message)

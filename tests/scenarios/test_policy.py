@@ -224,6 +224,26 @@ def test_other_methods_that_begin_something_are_judged_too(method: str) -> None:
     assert [attempt.verdict.reason for attempt in play.attempts] == [Reason.FROM_NOT_OWNED]
 
 
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [
+        (f"<sip:{OWNED}@carrier.example>", Reason.IDENTITY_OWNED),
+        (f"<sip:{FOREIGN}@carrier.example>", Reason.PAI_NOT_OWNED),
+        ("<sip:globex@carrier.example>", Reason.PAI_NOT_OWNED),
+    ],
+)
+def test_nobody_registers_the_number_of_another(to: str, reason: Reason) -> None:
+    """RFC 3261 §10.2: To is whose calls come there, and From only who says so."""
+    play = Playbook()
+    play.customer.sends(request("REGISTER", f"sip:{OURS_FOR_CUSTOMERS}", to=to))
+    assert [attempt.verdict.reason for attempt in play.attempts] == [reason]
+    if reason is Reason.IDENTITY_OWNED:
+        play.carrier.gets("REGISTER")
+    else:
+        assert play.attempts[0].verdict.text.startswith("To ")
+        play.customer.gets(403)
+
+
 def test_options_to_us_is_answered_for_those_we_know() -> None:
     """§11.2: a keep-alive of a peer costs no attempt and no record; strangers learn nothing."""
     play = Playbook()
