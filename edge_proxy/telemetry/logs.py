@@ -6,6 +6,7 @@ let through a few times a second and the rest is counted, so that an attacker do
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import BinaryIO, Final, cast
 
@@ -23,8 +24,18 @@ def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+class _OfLibraries(logging.Handler):
+    """What libraries say by `logging`, such as the loop of an exception in a callback, is a line like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), library=record.name, exc_info=record.exc_info or None
+        )
+
+
 def set_up_logs() -> None:
-    """Configure structlog for the process: JSON to stderr, UTC time stamps."""
+    """Configure structlog for the process, and what libraries log: JSON to stderr, UTC time stamps."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_OfLibraries()])
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -45,6 +45,24 @@ def test_log_line_survives_anything_that_is_logged() -> None:
     assert len(plain["timestamp"]) == len("2026-01-31T12:00:00.000000Z")
 
 
+def test_exception_in_a_callback_of_the_loop_is_a_line_like_all_others() -> None:
+    """The loop tells of it by the library's own log, which would write text, and wait for whoever reads it."""
+    program = """
+import asyncio
+import uvloop
+from edge_proxy.telemetry.logs import set_up_logs
+set_up_logs()
+async def main():
+    asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+    await asyncio.sleep(0.01)
+uvloop.run(main())
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    assert (line["level"], line["library"]) == ("error", "asyncio")
+    assert "ZeroDivisionError: division by zero" in line["exception"]
+
+
 def test_call_log_writes_a_line_like_those_of_the_log(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """A call that was refused by the far end, and one refused by ourselves: one JSON object each, with a time stamp."""
     core = Core()
