@@ -10,9 +10,10 @@
    570 to 760 ns to store that way and 230 here (420 by tables), and in the thread that writes the journal 2,280 ns
    with the lock and 890 without it. The tests hold both to zlib and hashlib.
 
-   `chain` is there where the processor has instructions for SHA-256 (x86 SHA extensions); elsewhere the library that
-   hashlib asks is the faster one. What lies in the ring may have been written over from elsewhere: nothing there is
-   read twice, and nothing is believed before its checksum is right. */
+   Both are worked out by the instructions that an x86 processor has for them (PCLMULQDQ and the SHA extensions), or
+   else in C. Other processors have some that only the library knows that hashlib asks: CAN_CHAIN says that `chain` is
+   the slower way there. What lies in the ring may have been written over from elsewhere: nothing there is read twice,
+   and nothing is believed before its checksum is right. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -38,8 +39,10 @@
 #define WORTH_LETTING_GO ((uint64_t)16 << 10) /* less takes less time than to get the interpreter's lock back */
 #define AROUND_BYTES 128            /* more than a line has beside its record */
 
-/* What instructions the processor has, and whether checksums are worked out by them: tests take that back. */
-static int has_sha, has_clmul, uses_clmul;
+static int uses_instructions = 1; /* where the processor has them; tests say no */
+#if IS_X86
+static int has_sha, has_clmul;
+#endif
 
 /* -- CRC-32 (that of zlib), eight bytes at a time, or sixteen by a multiplication --------------------------------- */
 
@@ -118,7 +121,7 @@ checksum(const unsigned char *bytes, size_t length, uint64_t seq)
     uint32_t crc = ~(uint32_t)(seq ^ seq >> 32);
 #if IS_X86
     size_t blocks = length / 16;
-    if (uses_clmul && blocks) {
+    if (uses_instructions && has_clmul && blocks) {
         crc = fold(crc, bytes, blocks);
         bytes += 16 * blocks;
         length -= 16 * blocks;
@@ -203,8 +206,6 @@ store(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return made;
 }
 
-#if IS_X86
-
 /* -- SHA-256 (FIPS 180-4) ------------------------------------------------------------------------------------------ */
 
 static const uint32_t rounds[64] __attribute__((aligned(16))) = {
@@ -218,18 +219,55 @@ static const uint32_t rounds[64] __attribute__((aligned(16))) = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
-#define WITH_SHA __attribute__((target("sha,sse4.1")))
+static const uint32_t before_any[8] = {
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+};
 
-/* The state as the instructions want it: a b e f and c d g h, the first one highest. */
-typedef struct {
-    __m128i abef, cdgh;
-} Sha;
+static inline uint32_t
+turned(uint32_t word, int bits)
+{
+    return word >> bits | word << (32 - bits);
+}
 
-WITH_SHA static void
-take_blocks(Sha *sha, const unsigned char *bytes, size_t blocks)
+/* In C alone. The words of the state stay where they are, and change their names: in round i, `a` is what is at -i. */
+static void
+take_blocks_plainly(uint32_t *state, const unsigned char *bytes, size_t blocks)
+{
+    for (; blocks; blocks--, bytes += 64) {
+        uint32_t words[16], s[8];
+        memcpy(s, state, sizeof s);
+#pragma GCC unroll 64
+        for (int i = 0; i < 64; i++) {
+            uint32_t *now = &words[i & 15];
+            if (i < 16) {
+                const unsigned char *four = bytes + 4 * i;
+                *now = (uint32_t)four[0] << 24 | (uint32_t)four[1] << 16 | (uint32_t)four[2] << 8 | four[3];
+            }
+            else {
+                uint32_t next = words[(i + 1) & 15], last = words[(i + 14) & 15];
+                *now += (turned(next, 7) ^ turned(next, 18) ^ next >> 3) + words[(i + 9) & 15]
+                    + (turned(last, 17) ^ turned(last, 19) ^ last >> 10);
+            }
+            uint32_t a = s[(0 - i) & 7], b = s[(1 - i) & 7], c = s[(2 - i) & 7], *d = &s[(3 - i) & 7];
+            uint32_t e = s[(4 - i) & 7], f = s[(5 - i) & 7], g = s[(6 - i) & 7], *h = &s[(7 - i) & 7];
+            uint32_t sum = *h + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) + (g ^ (e & (f ^ g))) + rounds[i] + *now;
+            *d += sum;
+            *h = sum + (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) | (c & (a | b)));
+        }
+        for (int i = 0; i < 8; i++)
+            state[i] += s[i];
+    }
+}
+
+#if IS_X86
+
+/* By the processor's instructions, which want the state as a b e f and c d g h, the first one highest. */
+__attribute__((target("sha,sse4.1"))) static void
+take_blocks_at_once(uint32_t *state, const unsigned char *bytes, size_t blocks)
 {
     const __m128i swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
-    __m128i abef = sha->abef, cdgh = sha->cdgh;
+    __m128i abef = _mm_set_epi32((int)state[0], (int)state[1], (int)state[4], (int)state[5]);
+    __m128i cdgh = _mm_set_epi32((int)state[2], (int)state[3], (int)state[6], (int)state[7]);
     for (; blocks; blocks--, bytes += 64) {
         __m128i words[4], abef_before = abef, cdgh_before = cdgh;
 #pragma GCC unroll 16
@@ -249,33 +287,46 @@ take_blocks(Sha *sha, const unsigned char *bytes, size_t blocks)
         abef = _mm_add_epi32(abef, abef_before);
         cdgh = _mm_add_epi32(cdgh, cdgh_before);
     }
-    sha->abef = abef;
-    sha->cdgh = cdgh;
+    uint32_t low[4], high[4];
+    _mm_storeu_si128((__m128i *)low, abef);
+    _mm_storeu_si128((__m128i *)high, cdgh);
+    const uint32_t after[8] = {low[3], low[2], high[3], high[2], low[1], low[0], high[1], high[0]};
+    memcpy(state, after, sizeof after);
+}
+
+#endif
+
+static void
+take_blocks(uint32_t *state, const unsigned char *bytes, size_t blocks)
+{
+#if IS_X86
+    if (uses_instructions && has_sha) {
+        take_blocks_at_once(state, bytes, blocks);
+        return;
+    }
+#endif
+    take_blocks_plainly(state, bytes, blocks);
 }
 
 /* The hash of some bytes in hexadecimal digits. */
-WITH_SHA static void
+static void
 hash(const unsigned char *bytes, size_t length, char *digits)
 {
-    Sha sha = {
-        _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c),
-        _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19),
-    };
+    uint32_t state[8];
     unsigned char last[128] = {0};
     size_t whole = length / 64, rest = length % 64, last_blocks = rest < 56 ? 1 : 2;
-    take_blocks(&sha, bytes, whole);
+    memcpy(state, before_any, sizeof state);
+    take_blocks(state, bytes, whole);
     memcpy(last, bytes + 64 * whole, rest);
     last[rest] = 0x80;
     for (int i = 0; i < 8; i++)
         last[64 * last_blocks - 1 - i] = (unsigned char)((uint64_t)length * 8 >> 8 * i);
-    take_blocks(&sha, last, last_blocks);
-    uint32_t low[4], high[4];
-    _mm_storeu_si128((__m128i *)low, sha.abef);
-    _mm_storeu_si128((__m128i *)high, sha.cdgh);
-    const uint32_t words[8] = {low[3], low[2], high[3], high[2], low[1], low[0], high[1], high[0]};
+    take_blocks(state, last, last_blocks);
     for (int i = 0; i < DIGITS; i++)
-        digits[i] = "0123456789abcdef"[words[i / 8] >> (28 - i % 8 * 4) & 15];
+        digits[i] = "0123456789abcdef"[state[i / 8] >> (28 - i % 8 * 4) & 15];
 }
+
+#if IS_X86
 
 /* What the processor has. */
 static void
@@ -287,6 +338,8 @@ ask_processor(void)
     has_clmul = (c & bit_PCLMUL) != 0;
     has_sha = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 29) != 0;
 }
+
+#endif
 
 /* -- from the ring to the file --------------------------------------------------------------------------------------- */
 
@@ -413,12 +466,10 @@ done:
     return made;
 }
 
-#endif
-
 PyDoc_STRVAR(use_instructions_doc,
              "use_instructions(whether)\n--\n\n"
-             "Work checksums out by the processor's multiplication where it has one, as from the start, or by tables: for\n"
-             "tests.");
+             "Work checksums and hashes out by the processor's own instructions where it has them, as from the start, or\n"
+             "without them: for tests.");
 
 static PyObject *
 use_instructions(PyObject *module, PyObject *whether)
@@ -427,22 +478,16 @@ use_instructions(PyObject *module, PyObject *whether)
     int is_wanted = PyObject_IsTrue(whether);
     if (is_wanted < 0)
         return NULL;
-    uses_clmul = is_wanted && has_clmul;
+    uses_instructions = is_wanted;
     Py_RETURN_NONE;
 }
 
 static PyMethodDef journal_methods[] = {
     {"store", (PyCFunction)(void (*)(void))store, METH_FASTCALL, store_doc},
+    {"chain", chain, METH_VARARGS, chain_doc},
     {"use_instructions", use_instructions, METH_O, use_instructions_doc},
     {NULL, NULL, 0, NULL},
 };
-
-#if IS_X86
-static PyMethodDef chain_method[] = {
-    {"chain", chain, METH_VARARGS, chain_doc},
-    {NULL, NULL, 0, NULL},
-};
-#endif
 
 static struct PyModuleDef journal_module = {
     PyModuleDef_HEAD_INIT,
@@ -456,16 +501,13 @@ PyMODINIT_FUNC
 PyInit__journal(void)
 {
     make_crc_table();
-    PyObject *module = PyModule_Create(&journal_module);
 #if IS_X86
     fold_first = shift_by(128 + 32);
     fold_second = shift_by(128 - 32);
     ask_processor();
-    uses_clmul = has_clmul;
-    if (module != NULL && has_sha && PyModule_AddFunctions(module, chain_method) < 0)
-        Py_CLEAR(module);
 #endif
-    if (module != NULL && PyModule_AddObjectRef(module, "CAN_CHAIN", has_sha ? Py_True : Py_False) < 0)
+    PyObject *module = PyModule_Create(&journal_module);
+    if (module != NULL && PyModule_AddObjectRef(module, "CAN_CHAIN", IS_X86 ? Py_True : Py_False) < 0)
         Py_CLEAR(module);
     return module;
 }

@@ -7,6 +7,7 @@ import mmap
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_proxy.evidence.ring import HAS_STORE, HEADER_BYTES, MIN_DATA_BYTES, EvidenceRing, RingDamaged
-from edge_proxy.evidence.segments import HAS_CHAIN, NO_PREVIOUS, SegmentWriter
+from edge_proxy.evidence.segments import NO_PREVIOUS, SegmentWriter
 
 pytestmark = pytest.mark.needs(HAS_STORE, "_journal is not built here (no compiler): make engine")
-needs_chain = pytest.mark.needs(HAS_CHAIN, "the processor has no SHA extensions")
 
 SIZES = st.integers(0, 300) | st.integers(0, 9000) | st.sampled_from([8168, 8176, 8177])
 NUMBERS = (0, 1, 2**32 - 1, 2**32 + 5, 10**14)
@@ -42,7 +42,7 @@ class Pair:
             ring = EvidenceRing(place / "test.ring", is_native=is_native)
             ring.open(MIN_DATA_BYTES)
             ring.next_seq = first_seq
-            writer = SegmentWriter(place, segment_bytes, is_native=is_native and HAS_CHAIN)
+            writer = SegmentWriter(place, segment_bytes, is_native=is_native)
             writer.open()
             self.rings.append(ring)
             self.writers.append(writer)
@@ -164,23 +164,37 @@ def test_a_ring_that_was_written_over_is_told_alike(sizes: list[int], data: st.D
         pair.check()
 
 
+@pytest.fixture(params=[True, False], ids=["by instructions", "in C alone"])
+def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With what the processor has for it, and without."""
+    from edge_proxy.evidence._journal import use_instructions
+
+    use_instructions(request.param)
+    yield
+    use_instructions(True)
+
+
+@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("length", [*range(100), 719, 720, 4095, 8000])
-def test_frames_bear_their_checksum_with_and_without_instructions(memory: mmap.mmap, length: int) -> None:
+def test_frames_bear_their_checksum(memory: mmap.mmap, length: int) -> None:
     """What is multiplied, sixteen bytes at a time, and what is looked up: zlib says the same."""
-    from edge_proxy.evidence._journal import store, use_instructions
+    from edge_proxy.evidence._journal import store
 
     payload = hashlib.shake_128(b"%d" % length).digest(length)
     for seq in (1, 2**32 - 1, 2**40 + 5):
-        for whether in (False, True):
-            use_instructions(whether)
-            store(memory, 0, 0, seq, payload)
-            found = struct.unpack_from("=IIQ", memory, HEADER_BYTES)
-            assert found == (length, zlib.crc32(payload, (seq ^ seq >> 32) & 0xFFFFFFFF), seq)
+        store(memory, 0, 0, seq, payload)
+        found = struct.unpack_from("=IIQ", memory, HEADER_BYTES)
+        assert found == (length, zlib.crc32(payload, (seq ^ seq >> 32) & 0xFFFFFFFF), seq)
+
+
+def test_instructions_are_used_or_not() -> None:
+    from edge_proxy.evidence._journal import use_instructions
+
     with pytest.raises(ZeroDivisionError):
         use_instructions(Undecided())  # type: ignore[arg-type]
 
 
-@needs_chain
+@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("length", [*range(1, 200), 4095, 8000])
 def test_lines_of_every_length_bear_their_hash(tmp_path: Path, length: int) -> None:
     """One block more or less: hashlib says the same."""
@@ -236,7 +250,6 @@ def test_store_refuses_wrong_types(memory: mmap.mmap) -> None:
     assert store(memory, 0, 0, 1, bytes(MIN_DATA_BYTES)) == -1
 
 
-@needs_chain
 def test_chain_refuses_what_is_no_ring(memory: mmap.mmap) -> None:
     from edge_proxy.evidence._journal import chain
 
@@ -255,7 +268,6 @@ def test_chain_refuses_what_is_no_ring(memory: mmap.mmap) -> None:
     assert chain(memory, 0, 16, 1, 7, NO_PREVIOUS, 0) == (0, 7, NO_PREVIOUS, 0, b"")
 
 
-@needs_chain
 def test_a_file_that_takes_nothing_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack:
         pair = stack.enter_context(Pair(tmp_path))
