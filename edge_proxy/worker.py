@@ -31,7 +31,7 @@ from edge_proxy.evidence.recent import recent_ends
 from edge_proxy.evidence.recorder import Recorder
 from edge_proxy.pipeline.core import Pipeline, PipelineSettings
 from edge_proxy.pipeline.histogram import Histogram
-from edge_proxy.pipeline.records import Attempt, Record
+from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
 from edge_proxy.policy.traces import forget_descriptions
@@ -137,6 +137,7 @@ class Worker:
             data_dir=settings.data_dir, worker=number, ring_dir=_ring_dir(settings), sync_interval_s=0.2
         )
         self._journal_watch: JournalWatch | None = None
+        self._has_room = True  # for evidence, as the pipeline was last told
         self._recorder = Recorder(self._journal.put, settings.node, number)
         self._pipeline: Pipeline | None = None
         self._driver: Driver | None = None
@@ -325,15 +326,11 @@ class Worker:
     def _keep(self, records: list[Record]) -> None:
         """Evidence first, then the log line of what is over."""
         self._recorder.keep(records)
-        if self._journal.has_room is not self.pipeline.has_evidence_room:
+        if self._journal.has_room is not self._has_room:
             self._look_at_evidence()
         if self._shared is not None:
             self._shared.follow(records, self.pipeline.calls)
-        for record in records:
-            if not isinstance(record, Attempt):
-                self._call_log.ended(record)
-            elif not record.verdict.passes:
-                self._call_log.refused(record)
+        self._call_log.tell(records)
 
     def _on_bug(self, error: BaseException, data: bytes) -> None:
         self.state.internal_errors += 1
@@ -365,7 +362,7 @@ class Worker:
         Who refuses calls that leave no evidence is not ready meanwhile.
         """
         journal, pipeline = self._journal, self.pipeline
-        has_room = pipeline.has_evidence_room = journal.has_room
+        has_room = self._has_room = pipeline.has_evidence_room = journal.has_room
         is_refusing = not has_room and pipeline.snapshot.refuses_without_evidence
         self.state.is_ready = not is_refusing and not self._stopping.is_set()
         if self._place is not None:

@@ -7,12 +7,13 @@ written into a layout, as its record is (evidence/recorder.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from edge_proxy.pipeline.record_text import layout
-from edge_proxy.pipeline.records import Admitted, Attempt, Ending
+from edge_proxy.pipeline.records import Admitted, Attempt, Ending, Record
 from edge_proxy.policy.verdict import Outcome
 from edge_proxy.telemetry.log_sink import sink
 
@@ -61,6 +62,14 @@ class CallLog:
     def __init__(self, which: str) -> None:
         self._all = which == "all"
         self._refused = which in {"all", "refused"}
+
+    def tell(self, records: Iterable[Record]) -> None:
+        """What is over: attempts that were refused, and endings."""
+        for record in records:
+            if not isinstance(record, Attempt):
+                self.ended(record)
+            elif not record.verdict.passes:
+                self.refused(record)
 
     def refused(self, attempt: Attempt) -> None:
         """An attempt that went no further than us."""

@@ -130,7 +130,9 @@ class WorkerLimits:
                 self.hold(("customer", customer, 0), count)
 
     def follow(self, records: Sequence[Record], calls: CallBook) -> None:
-        """Calls have begun and ended here: tell the others how many there are now."""
+        """Calls have begun and ended here: tell the others how many there are now, of what limits ask for."""
+        if not self._rows:
+            return
         for record in records:
             self.settle(("customer", record.customer, 0), calls.active_of(record.customer))
             attempt = record if isinstance(record, Attempt) else record.attempt

@@ -89,7 +89,7 @@ STAGES: Final = (
     ),
     Stage("collect: count what leaves", ("pipeline.core:Pipeline.collect",)),
     Stage("evidence: into the ring", ("evidence.recorder:Recorder.keep",)),
-    Stage("call log", ("telemetry.call_log:CallLog.ended", "telemetry.call_log:CallLog.refused")),
+    Stage("call log", ("telemetry.call_log:CallLog.tell",)),
     Stage("send: sendmmsg", ("transport.udp:UdpPort.send_all",)),
     Stage("next timer", ("pipeline.core:Pipeline.next_timer", "transport.driver:Driver._arm")),
     Stage("timer", ("transport.driver:Driver._tick",)),
