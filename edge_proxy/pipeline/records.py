@@ -207,7 +207,7 @@ class EvidenceIds:
         if stamp <= self._last:
             stamp = self._last + 1
         self._last = stamp
-        return stamp >> _FRACTION_BITS << 32 | self._worker_bits | stamp & _FRACTIONS - 1
+        return (stamp >> _FRACTION_BITS << 32) + (stamp & _FRACTIONS - 1 | self._worker_bits)
 
 
 def worker_of(evidence_id: int) -> int:
