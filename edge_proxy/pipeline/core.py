@@ -53,7 +53,7 @@ from edge_proxy.sip.parser import MalformedMessageError, parse_message
 from edge_proxy.sip.reason import q850_cause
 from edge_proxy.sip.serializer import build_response, phrase_about, stamp_top_via
 from edge_proxy.sip.via import response_address
-from edge_proxy.traffic.ledger import TrafficLedger, ip_bytes
+from edge_proxy.traffic.ledger import TrafficLedger
 from edge_proxy.transaction.derive import OWN_LIMITS
 from edge_proxy.transaction.keys import key_of_transaction, server_key, transaction_key
 from edge_proxy.transaction.layer import Send, ServerTransaction, TransactionLayer
@@ -158,7 +158,7 @@ class Pipeline:
         peer = self._peers.find_connected(source, listener) if is_tls else self._peers.find(source.host, listener.side)
         row = peer.row
         row.packets_in += 1
-        row.bytes_in += ip_bytes(len(data), peer.is_ipv6)
+        row.bytes_in += len(data) + peer.header_bytes
         ignored = peer.is_stranger and self.scanners.ignores(source.host, data, now)
         disposition, cause = IGNORED if ignored else self._run(data, source, listener, peer, now)
         if cause is None:
@@ -246,7 +246,7 @@ class Pipeline:
             peer = self._peers.find(send.address.host, self._sides[send.slot])
             row = peer.row
             row.packets_out += 1
-            row.bytes_out += ip_bytes(length, peer.is_ipv6)
+            row.bytes_out += length + peer.header_bytes
         return output
 
     def _run(self, data: bytes, source: Address, listener: Listener, peer: Peer, now: Monotonic) -> Outcome:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from edge_proxy.addr import UNKNOWN_ASN, Address, Listener, Side
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.policy.parties import Origin
-from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger
+from edge_proxy.traffic.ledger import LedgerRow, TrafficLedger, header_bytes
 
 _MAX_CACHED: Final = 65_536
 _CUSTOMERS: Final = Side.CUSTOMERS
@@ -18,7 +18,8 @@ class Peer(NamedTuple):
 
     origin: Origin
     row: LedgerRow
-    is_ipv6: bool
+    header_bytes: int
+    """What IP and UDP add to each of its datagrams."""
     is_stranger: bool
     """Its address is neither a customer's nor a trunk's."""
     loop_seed: bytes
@@ -57,7 +58,8 @@ class Peers:
             origin = self._snapshot.origin_of(host, side)
             party = origin.customer or origin.trunk
             seed = f"{side} {'' if party is None else party.id}".encode()
-            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), ":" in host, _is_strange(origin), seed)
+            added = header_bytes(is_ipv6=":" in host)
+            peer = peers[host] = Peer(origin, self._ledger.row(origin.asn), added, _is_strange(origin), seed)
         return peer
 
     def identify(self, listener: Listener, address: Address, identities: tuple[str, ...]) -> None:

@@ -24,13 +24,13 @@ _IPV4_UDP_BYTES: Final = 20 + _UDP_HEADER_BYTES
 _IPV6_UDP_BYTES: Final = 40 + _UDP_HEADER_BYTES
 
 
-def ip_bytes(payload_len: int, is_ipv6: bool) -> int:
-    """The size of one UDP datagram at the IP layer: payload + 8 (UDP) + 20 (IPv4) or 40 (IPv6).
+def header_bytes(*, is_ipv6: bool) -> int:
+    """What one UDP datagram is larger at the IP layer than its payload: 8 (UDP) + 20 (IPv4) or 40 (IPv6).
 
     No options, extension headers, fragments or Ethernet framing: those bytes are not on the committed rate or not
     visible from here.
     """
-    return payload_len + (_IPV6_UDP_BYTES if is_ipv6 else _IPV4_UDP_BYTES)
+    return _IPV6_UDP_BYTES if is_ipv6 else _IPV4_UDP_BYTES
 
 
 class Totals(NamedTuple):

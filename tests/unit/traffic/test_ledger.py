@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from edge_proxy.addr import Asn
-from edge_proxy.traffic.ledger import OTHER, LedgerRow, Totals, TrafficLedger, ip_bytes
+from edge_proxy.traffic.ledger import OTHER, LedgerRow, Totals, TrafficLedger, header_bytes
 
 ASNS = st.integers(0, 12).map(Asn)
 CUSTOMER, CARRIER, SMALL, BIG, BIGGER = Asn(64496), Asn(64510), Asn(64501), Asn(64502), Asn(64503)
@@ -145,7 +145,7 @@ def test_promoted_asn_starts_at_zero_and_leaves_its_past_in_other() -> None:
     assert ledger.labelled(1) == [(str(BIG), Totals(bytes_in=30)), (OTHER, Totals(bytes_in=100))]
 
 
-def test_ip_bytes_adds_udp_and_ip_headers() -> None:
+def test_header_bytes_are_those_of_udp_and_ip() -> None:
     """G.711 at 20 ms: 160 + 12 bytes of RTP are 200 at the IPv4 layer (80 kbit/s) and 220 at IPv6 (88 kbit/s)."""
-    assert ip_bytes(172, is_ipv6=False) * 50 * 8 == 80_000
-    assert ip_bytes(172, is_ipv6=True) * 50 * 8 == 88_000
+    assert (172 + header_bytes(is_ipv6=False)) * 50 * 8 == 80_000
+    assert (172 + header_bytes(is_ipv6=True)) * 50 * 8 == 88_000
