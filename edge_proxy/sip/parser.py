@@ -27,6 +27,8 @@ _AFTER_URI: Final = b" SIP/2.0"
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
+_FOLDED_LENGTH: Final = re.compile(rb"\n[ \t]*+(?:content-length|l)[ \t\r\n]*+:", re.IGNORECASE)
+_LF: Final = 0x0A
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _cut: Final = LINES.cut
 _keep: Final = LINES.keep
@@ -261,6 +263,12 @@ def _read_headers(
                     "3261 §7.3.1",
                     offset=_offset(message, lines, index),
                 )
+        if problem is None and _LF in line and _FOLDED_LENGTH.search(line) is not None:
+            # Kamailio reads it from a stream as the header, and what we take for the body as further messages.
+            where = _offset(message, lines, index)
+            problem = _problem(
+                message, "what looks like Content-Length is part of another header", "3261 §18.3", offset=where
+            )
         if len(line) > longest and problem is None:
             named = HEADER_NAMES.get(kind) or line[:colon][:40].decode("ascii", "replace")
             problem = _problem(

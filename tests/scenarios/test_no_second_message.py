@@ -32,6 +32,19 @@ def test_body_of_a_datagram_is_no_second_request_on_a_stream(body: bytes) -> Non
     assert values(left, "Content-Length")[0] == str(len(body))
 
 
+@pytest.mark.parametrize(
+    "fold", ["\r\n Content-Length: 0", "\r\n\tl:0", "\r\n \r\n  CONTENT-LENGTH : 0", "\r\n b\r\n l\r\n : 0"]
+)
+def test_fold_that_others_take_for_the_length_is_refused(fold: str) -> None:
+    """Kamailio's reader of streams does: it sees two requests where we see one and its body."""
+    sent = invite(f"Subject: a{fold}", body=HIDDEN.decode())
+    play = Playbook(snapshot=TCP_CARRIER, has_streams=True)
+    play.reads_what_leaves = False
+    play.customer.sends(sent).gets(400)
+    play.peer(CARRIER, Side.CARRIERS, Transport.TCP).gets_nothing()
+    play.customer.sends(invite("Subject: a\r\n b: Content-Length: 0\r\n call: 0")).gets(100)
+
+
 def test_body_of_a_datagram_is_no_second_response_on_a_stream() -> None:
     """The same for who is called."""
     play = Playbook(has_streams=True)
