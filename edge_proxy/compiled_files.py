@@ -27,6 +27,8 @@ LOOKS_S: Final = 3.0
 """For how long it may take to find out whether there is something to make, with the time that nobody else wants."""
 MAKES_S: Final = 60.0
 """And to make it."""
+LONGEST_S: Final = 3600.0
+"""For how long the second process may take: longer than anything does but one that waits for a database that hangs."""
 
 starting: Final = threading.Lock()
 """Held while a process is started, and by whoever forks: a fork would keep open what the new process is to close."""
@@ -92,8 +94,8 @@ def begin() -> None:
 
 
 def ask(module: str, request: object) -> dict[str, Any]:
-    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not, OSError
-    when it cannot be started.
+    """Have `python -m module` answer, and wait for it. Raises ValueError with its last words when it does not, or not
+    within an hour, OSError when it cannot be started.
 
     It takes only the processor time that nobody else wants: calls come first, and whoever is merely nicer than a worker
     still keeps it waiting until the turn it has begun is over, some milliseconds. On a machine without an idle moment a
@@ -103,7 +105,8 @@ def ask(module: str, request: object) -> dict[str, Any]:
     # In one piece it would hold up other threads while it is written.
     text = "".join(one_by_one(json.JSONEncoder().iterencode(request))).encode()
     done = _run(module, text, is_idle=True) or _run(module, text, is_idle=False)
-    assert done is not None  # noqa: S101 - the second one has all the time it needs
+    if done is None:
+        raise ValueError(f"it was not done after {LONGEST_S:.0f} s; see what it waits for")
     status, said, told = done
     try:
         answer = json.loads(said.removeprefix(_BEGUN.encode()))
@@ -128,7 +131,8 @@ def _run(module: str, request: bytes, *, is_idle: bool) -> tuple[int, bytes, byt
                 said, told = process.communicate(timeout=_TURN_S)
             except subprocess.TimeoutExpired as late:
                 passed_s = time.monotonic() - began
-                if is_idle and passed_s > (LOOKS_S + MAKES_S if late.output else LOOKS_S):
+                idle_s = LOOKS_S + MAKES_S if late.output else LOOKS_S
+                if passed_s > (idle_s if is_idle else LONGEST_S):
                     process.kill()
                     process.communicate()
                     return None

@@ -17,6 +17,7 @@ from edge_proxy.resting import resting
 ASKED = "tests.kit.asked"
 LONG_S = 300.0
 FORK_S = 10.0
+HANGS_S = 10.0
 
 
 def children() -> str:
@@ -47,6 +48,15 @@ def test_who_does_not_answer_is_told_with_its_last_words() -> None:
     """Not what it said before them."""
     with pytest.raises(ValueError, match="KeyError: 'looks_s'"):
         ask(ASKED, {})
+
+
+def test_who_hangs_is_ended_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked would be kept from asking anything else, and nobody would know."""
+    monkeypatch.setattr(compiled_files, "LOOKS_S", 0.01)
+    monkeypatch.setattr(compiled_files, "LONGEST_S", 0.01)
+    with pytest.raises(ValueError, match="it was not done after"):
+        ask(ASKED, {"looks_s": 0, "makes_s": 0, "hangs_s": HANGS_S})
+    assert children() == ""
 
 
 def test_fork_meanwhile_does_not_keep_who_is_asked_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
