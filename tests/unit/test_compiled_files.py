@@ -16,7 +16,6 @@ from edge_proxy.resting import resting
 
 ASKED = "tests.kit.asked"
 LONG_S = 300.0
-FORK_S = 10.0
 HANGS_S = 10.0
 
 
@@ -68,7 +67,7 @@ def test_fork_meanwhile_does_not_keep_who_is_asked_waiting(monkeypatch: pytest.M
     def fork(pid: int, *, is_idle: bool) -> bool:
         forked = os.fork()
         if not forked:
-            time.sleep(FORK_S)
+            time.sleep(LONG_S)
             os._exit(0)
         forks.append(forked)
         return give_way(pid, is_idle=is_idle)
