@@ -72,3 +72,22 @@ def test_causes_and_reasons_are_label_safe() -> None:
     """Reason codes and causes are metric labels: lower-case words."""
     for code in (*Reason, *Cause):
         assert re.fullmatch(r"[a-z][a-z0-9_]*", code)
+
+
+def test_readme_has_every_folder_and_file_of_the_package_on_a_floor() -> None:
+    """And no other: who reads the table finds what is there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| F\d \| (.+?) \|", readme, re.MULTILINE)
+    told = {name.rstrip("/") for row in rows for name in re.findall(r"`([\w./]+)`", row)}
+    there = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert told == there - {"__init__.py", "__main__.py"}
+
+
+def test_readme_names_only_files_that_exist() -> None:
+    """In back quotes or in a command; what a running proxy makes, and pages that it serves, are not ours to have."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tops = "config|deploy|tests|changes|edge_proxy|\\.ci"
+    named = set(re.findall(rf"(?<![\w/.])(?:{tops})/[\w./-]*\w", readme))
+    named |= {f"edge_proxy/{name}" for name in re.findall(r"`(\w+/\w+\.(?:py|c))`", readme)}
+    assert len(named) > 15
+    assert {name for name in named if not (ROOT / name).exists()} == set()
