@@ -85,17 +85,16 @@ class HeaderLine:
         """The value, unfolded and trimmed."""
         value = self._value
         if value is None:
-            value = self._value = self._read_value()
+            raw = self.raw
+            begin = self._begin
+            if begin <= 0:
+                value = line_value(raw)
+            else:
+                if begin < len(raw) and raw[begin] == _BLANK:
+                    begin += 1
+                value = trimmed(raw[begin:])
+            self._value = value
         return value
-
-    def _read_value(self) -> bytes:
-        raw = self.raw
-        begin = self._begin
-        if begin <= 0:
-            return line_value(raw)
-        if begin < len(raw) and raw[begin] == _BLANK:
-            begin += 1
-        return trimmed(raw[begin:])
 
     @property
     def text(self) -> str:
