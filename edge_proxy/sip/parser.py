@@ -27,7 +27,9 @@ _AFTER_URI: Final = b" SIP/2.0"
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
-_FOLDED_LENGTH: Final = re.compile(rb"\n[ \t]*+(?:content-length|l)[ \t\r\n]*+:", re.IGNORECASE)
+_FOLDED_LENGTHS: Final = (b"\nl:", b"\ncontent-length:", b"\n:")
+"""How continuations of a header begin, without their blanks, that are or may be the end of Content-Length's name."""
+_IN_LOWER_CASE: Final = bytes(range(256)).lower()
 _LF: Final = 0x0A
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _cut: Final = LINES.cut
@@ -162,7 +164,7 @@ def _read_any(
         problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
     # In any case the headers are read, and the mandatory ones too: the answer goes where Via says.
     header_problem = _read_headers(message, lines, names, limits)
-    problem = problem or header_problem
+    problem = problem or header_problem or _find_folded_length(message, lines)
     if problem is None and message.size > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
     if problem is None and not has_end:
@@ -263,12 +265,6 @@ def _read_headers(
                     "3261 §7.3.1",
                     offset=_offset(message, lines, index),
                 )
-        if problem is None and _LF in line and _FOLDED_LENGTH.search(line) is not None:
-            # Kamailio reads it from a stream as the header, and what we take for the body as further messages.
-            where = _offset(message, lines, index)
-            problem = _problem(
-                message, "what looks like Content-Length is part of another header", "3261 §18.3", offset=where
-            )
         if len(line) > longest and problem is None:
             named = HEADER_NAMES.get(kind) or line[:colon][:40].decode("ascii", "replace")
             problem = _problem(
@@ -280,6 +276,27 @@ def _read_headers(
             )
     message.headers = headers
     return problem
+
+
+def _find_folded_length(message: Message, lines: list[bytes]) -> MalformedMessageError | None:
+    """Refuse a header of which a continuation looks like Content-Length, or the end of its name: Kamailio reads it from
+    a stream as that header, and what we take for the body as further messages."""
+    if not _has_folded_length(b"\0".join(lines)):
+        return None
+    for index, line in enumerate(lines):
+        if _has_folded_length(line):
+            where = _offset(message, lines, index)
+            return _problem(
+                message, "what looks like Content-Length is part of another header", "3261 §18.3", offset=where
+            )
+    return None
+
+
+def _has_folded_length(text: bytes) -> bool:
+    if _LF not in text:
+        return False
+    text = text.translate(_IN_LOWER_CASE, b" \t\r")
+    return any(text.find(length) >= 0 for length in _FOLDED_LENGTHS)
 
 
 def _offset(message: Message, lines: list[bytes], index: int) -> int:
