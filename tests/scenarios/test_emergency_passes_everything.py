@@ -30,6 +30,7 @@ from tests.kit.messages import (
     invite_from_carrier,
     request,
     start_line,
+    values,
 )
 from tests.kit.playbook import STRANGER, Peer, Playbook, make_snapshot
 
@@ -280,6 +281,18 @@ def test_call_for_help_passes_while_we_shed(is_stranger: bool) -> None:
     play.pipeline.overload.is_active = True
     play.pipeline.overload.percent = 95
     _passes(case, play, EMERGENCIES[0])
+
+
+@pytest.mark.parametrize("behind", [";tag=a,b", ";tag=a;x=1,2", ";tag=a, sip:b@x"])
+def test_call_for_help_with_commas_behind_its_from_passes(behind: str) -> None:
+    """No address is read of it, so that another call is refused for it; but all see the same tag, and nothing else."""
+    from_ = f"<sip:{OWNED}@x>{behind}"
+    play = Playbook()
+    play.customer.sends(request("INVITE", EMERGENCIES[0], from_=from_)).gets(100)
+    assert values(play.carrier.gets("INVITE"), "From") == [from_]
+    other = Playbook()
+    other.customer.sends(request("INVITE", f"sip:{FAR}@{OURS_FOR_CUSTOMERS}", from_=from_)).gets(403)
+    assert other.attempts[0].verdict.reason is Reason.FROM_NOT_OWNED
 
 
 def test_call_for_help_of_a_scanner_passes() -> None:
