@@ -27,8 +27,8 @@ _AFTER_URI: Final = b" SIP/2.0"
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
-_FOLDED_LENGTHS: Final = (b"\nl:", b"\ncontent-length:", b"\n:")
-"""How continuations of a header begin, without their blanks, that are or may be the end of Content-Length's name."""
+_FOLDED_LENGTHS: Final = (b"\nl:", b"\ncontent-length:", b"\nl\n:", b"\ncontent-length\n:")
+"""How a continuation of a header begins, without blanks, that looks like Content-Length; its colon may be folded too."""
 _IN_LOWER_CASE: Final = bytes(range(256)).lower()
 _LF: Final = 0x0A
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
@@ -279,8 +279,8 @@ def _read_headers(
 
 
 def _find_folded_length(message: Message, lines: list[bytes]) -> MalformedMessageError | None:
-    """Refuse a header of which a continuation looks like Content-Length, or the end of its name: Kamailio reads it from
-    a stream as that header, and what we take for the body as further messages."""
+    """Refuse a header of which a continuation looks like Content-Length: Kamailio reads it from a stream as that
+    header, and what we take for the body as further messages."""
     if not _has_folded_length(b"\0".join(lines)):
         return None
     for index, line in enumerate(lines):
@@ -296,6 +296,8 @@ def _has_folded_length(text: bytes) -> bool:
     if _LF not in text:
         return False
     text = text.translate(_IN_LOWER_CASE, b" \t\r")
+    while text.find(b"\n\n") >= 0:  # Continuations of blanks only: each time half as many are left.
+        text = text.replace(b"\n\n", b"\n")
     return any(text.find(length) >= 0 for length in _FOLDED_LENGTHS)
 
 
