@@ -28,9 +28,8 @@ _STATUSES: Final = {b"%d" % status: status for status in range(100, 700)}
 _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
 _FOLDED_LENGTHS: Final = (b"\nl:", b"\ncontent-length:", b"\nl\n:", b"\ncontent-length\n:")
-"""How a continuation of a header begins, without blanks, that looks like Content-Length; its colon may be folded too."""
+"""How a continuation begins, without its blanks, that looks like Content-Length: its colon may be folded too."""
 _IN_LOWER_CASE: Final = bytes(range(256)).lower()
-_LF: Final = 0x0A
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _cut: Final = LINES.cut
 _keep: Final = LINES.keep
@@ -164,7 +163,7 @@ def _read_any(
         problem = _problem(message, text, "3261 §21.4.15", 414, offset=0)
     # In any case the headers are read, and the mandatory ones too: the answer goes where Via says.
     header_problem = _read_headers(message, lines, names, limits)
-    problem = problem or header_problem or _find_folded_length(message, lines)
+    problem = problem or header_problem
     if problem is None and message.size > limits.max_message_bytes:
         problem = _problem(message, f"message is longer than {limits.max_message_bytes} bytes", "3261 §21.5.11", 513)
     if problem is None and not has_end:
@@ -172,7 +171,7 @@ def _read_any(
     if problem is None and has_bare:
         # An element that takes a lone CR or LF for a line end would see other headers than we checked.
         problem = _problem(message, "bare CR or LF among the headers", "3261 §7")
-    return problem
+    return problem or _read_folds(message, lines, limits)
 
 
 def _problem(
@@ -278,10 +277,14 @@ def _read_headers(
     return problem
 
 
-def _find_folded_length(message: Message, lines: list[bytes]) -> MalformedMessageError | None:
-    """Refuse a header of which a continuation looks like Content-Length: Kamailio reads it from a stream as that
-    header, and what we take for the body as further messages."""
-    if not _has_folded_length(b"\0".join(lines)):
+def _read_folds(message: Message, lines: list[bytes], limits: Limits) -> MalformedMessageError | None:
+    """Refuse more continuations than there may be headers, and one that looks like Content-Length: Kamailio reads it
+    from a stream as that header, and what we take for the body as further messages."""
+    text = b"\0".join(lines)
+    folds = text.count(b"\n")
+    if folds > limits.max_headers:
+        return _problem(message, f"more than {limits.max_headers} continuation lines", "3261 §21.5.11", 513)
+    if not folds or not _has_folded_length(text):
         return None
     for index, line in enumerate(lines):
         if _has_folded_length(line):
@@ -293,10 +296,8 @@ def _find_folded_length(message: Message, lines: list[bytes]) -> MalformedMessag
 
 
 def _has_folded_length(text: bytes) -> bool:
-    if _LF not in text:
-        return False
     text = text.translate(_IN_LOWER_CASE, b" \t\r")
-    while text.find(b"\n\n") >= 0:  # Continuations of blanks only: each time half as many are left.
+    while text.find(b"\n\n") >= 0:  # continuations that are only blanks
         text = text.replace(b"\n\n", b"\n")
     return any(text.find(length) >= 0 for length in _FOLDED_LENGTHS)
 

@@ -117,6 +117,8 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
     yield "60 kB of folds", _with("Subject:" + "\r\n a" * 15_000)
     yield "60 kB of folds in 200 lines", _with(*["Subject: a" + "\r\n b" * 75] * 200)
     yield "60 kB of folds with colons", _with(*["Subject: a" + "\r\n b:" * 60] * 200)
+    yield "60 kB of folds of blanks only", _with(*["Subject: a" + "\r\n " * 80] * 200)
+    yield "60 kB of pairs of folds", _with(*["Subject: a" + "\r\n \r\n l" * 40] * 200)
     yield "60 kB of parameters of Via", _with().replace(b";rport", b";a=b" * 15_000 + b";rport")
     yield "60 kB of Vias in a line", _with("Via: " + ",".join(["SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx"] * 1350))
     yield "60 kB of parameters of From", _with().replace(b";tag=caller", b";a" * 30_000 + b";tag=caller")

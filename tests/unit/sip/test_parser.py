@@ -223,6 +223,15 @@ def test_message_past_a_limit_is_refused(limits: Limits, status: int) -> None:
     assert refusal_of(VALID, limits).sip_status == status
 
 
+def test_continuation_lines_are_bounded_as_headers_are() -> None:
+    """As many as there may be headers, and not one more, however they are spread."""
+    as_many = b"X-1: a" + b"\r\n b" * 100 + b"\r\nX-2: a" + b"\r\n\tb" * 153  # VALID has three
+    parse_message(VALID.replace(b"\r\n", b"\r\n" + as_many + b"\r\n", 1), LIMITS)
+    error = refusal_of(VALID.replace(b"\r\n", b"\r\n" + as_many + b"\r\n c\r\n", 1))
+    assert error.sip_status == 513
+    assert str(error) == "more than 256 continuation lines"
+
+
 def test_long_request_uri_is_refused_with_414() -> None:
     """§21.4.15: the start line has the limit of a header."""
     error = refusal_of(VALID.replace(b"sip:+13105550199@", b"sip:" + b"1" * 9000 + b"@", 1))
