@@ -29,6 +29,7 @@ _SCRAPE_S: Final = 0.05
 _STALL_S: Final = 1.0
 _DISK_MB: Final = 4096
 _LONGEST_RELOAD_S: Final = 120.0
+_LOG_LINE_BYTES: Final = 4096
 
 
 def captured(candidate: Candidate, load: Load, rate: float, seconds: float) -> tuple[Delays, Slice]:
@@ -122,17 +123,16 @@ class Disturbances:
 
     def _hang_up(self, is_over: threading.Event) -> None:
         """SIGHUP, and wait until the log tells of the reload, whether or not the slice is over before."""
-        before = self._reloads()
-        os.kill(self._proxy.proxy.pid, signal.SIGHUP)
-        deadline = time.monotonic() + _LONGEST_RELOAD_S
-        while self._reloads() == before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self.reloads += self._reloads() - before
+        with self._proxy.proxy.log_path.open("rb") as log:
+            log.seek(0, os.SEEK_END)  # of a log line per call, only what is new: reading all of it would disturb too
+            os.kill(self._proxy.proxy.pid, signal.SIGHUP)
+            deadline = time.monotonic() + _LONGEST_RELOAD_S
+            told = b""
+            while not (b'"reloaded"' in told or b'"reload refused"' in told) and time.monotonic() < deadline:
+                time.sleep(0.1)
+                told = told[-_LOG_LINE_BYTES:] + log.read()
+        self.reloads += b'"reloaded"' in told
         is_over.wait(0.5)
-
-    def _reloads(self) -> int:
-        log = self._proxy.proxy.log_path.read_bytes()
-        return log.count(b'"reloaded"') + log.count(b'"reload refused"')
 
     @contextmanager
     def _beside(self, *works: Callable[[threading.Event], None]) -> Iterator[None]:
