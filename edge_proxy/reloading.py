@@ -10,8 +10,6 @@ by processes of their own (compiled_files.py).
 from __future__ import annotations
 
 import gc
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,51 +19,9 @@ from edge_proxy.assertions import compile_asserted
 from edge_proxy.config import Settings, load_settings
 from edge_proxy.errors import EdgeProxyError
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.resting import resting
+from edge_proxy.resting import Pace
 
 _AT_ONCE: Final = 8
-_SWITCH_INTERVAL_S: Final = 0.0001
-"""For how long a thread keeps the interpreter from another that waits for it, meanwhile: a turn of the loop lets go of
-it several times, and has as often to wait so long for a reload that is at work."""
-_WORK_S: Final = 0.0002
-_REST_S: Final = 0.0005
-_REST_IDLE_S: Final = 0.0001
-"""Of a thread beside a loop that is busy. The loop lets go of the interpreter with every system call and would wait for
-it as often: a thread that never rests makes a call take a hundred times as long as it does."""
-
-
-class GivenUpError(EdgeProxyError):
-    """What is being done is not wanted any more."""
-
-
-class Pace:
-    """Makes the thread that it is on rest now and then, longer while the loop has work: `taken_in` counts messages.
-
-    Once `is_over`, it is not to go on: wherever it would rest, GivenUpError is raised.
-    """
-
-    def __init__(self, taken_in: Callable[[], int], is_over: Callable[[], bool] = lambda: False) -> None:
-        self._is_over = is_over
-        self._taken_in = taken_in
-        self._seen = taken_in()
-        self._until = time.monotonic() + _WORK_S
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Whatever this thread does here is done at this pace, wherever it comes by a place to rest (resting.py)."""
-        with resting(self.step):
-            yield
-
-    def step(self) -> None:
-        """A little was done."""
-        if time.monotonic() < self._until:
-            return
-        if self._is_over():
-            raise GivenUpError("the process is ending")
-        taken_in = self._taken_in()
-        time.sleep(_REST_IDLE_S if taken_in == self._seen else _REST_S)
-        self._seen = taken_in
-        self._until = time.monotonic() + _WORK_S
 
 
 def prepare(
@@ -132,14 +88,10 @@ def _let_go(things: list[Any], pace: Pace) -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile, and change between threads quickly. What has come to stay is left out of all later
-    searches too."""
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    """Look for no garbage meanwhile. What has come to stay is left out of all later searches too."""
     gc.disable()
     try:
         yield
         gc.freeze()
     finally:
         gc.enable()
-        sys.setswitchinterval(usual_s)

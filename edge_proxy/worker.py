@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,8 @@ from edge_proxy.pipeline.records import Record
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.pipeline.steering import Steering, owner_of
 from edge_proxy.policy.traces import forget_descriptions
-from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
+from edge_proxy.reloading import let_go_of, prepare, uncollected, without_customers
+from edge_proxy.resting import Pace
 from edge_proxy.routing.names import Names
 from edge_proxy.routing.topology import TopologyVeil
 from edge_proxy.sip.line_memo import LINES
@@ -51,6 +53,7 @@ from edge_proxy.telemetry.metrics import PortStats, WorkerState, build_registry
 from edge_proxy.telemetry.several_workers import Board, HandOverCollector
 from edge_proxy.transaction.timers import TimerSettings
 from edge_proxy.transport.driver import DELAY_BUCKETS_S, Driver
+from edge_proxy.transport.loop_events import pending_events
 from edge_proxy.transport.memory import MemoryRelief, empty_slab_bytes, give_back
 from edge_proxy.transport.mesh import Mesh
 from edge_proxy.transport.port import Port
@@ -149,6 +152,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
+        self._pace: Callable[..., Pace] = Pace
+        """Of what is done beside this worker's calls."""
 
     # What the metrics collector reads (telemetry.metrics.ScrapeSource).
 
@@ -194,6 +199,7 @@ class Worker:
     async def serve(self, announce: Callable[[str], None]) -> None:
         """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
         loop = asyncio.get_running_loop()
+        self._pace = partial(Pace, pending_events(loop))
         telemetry: TelemetryServer | None = None
         control: Control | None = None
         sink.start()
@@ -228,7 +234,7 @@ class Worker:
             else:
                 self._join(self._place, self._pipeline, self._driver, secret, registry)
             listen = self.settings.telemetry.address if self._place is None else self._place.telemetry
-            telemetry = TelemetryServer(listen, registry, lambda: self.state.is_ready)
+            telemetry = TelemetryServer(listen, registry, lambda: self.state.is_ready, self._pace)
             metrics_at = _start_telemetry(telemetry, self.settings)
             self._journal.start()
             await self._find_targets(self._snapshot)
@@ -411,7 +417,7 @@ class Worker:
 
     async def _reload(self) -> None:
         """Read, check and compile off the loop, then swap; anything wrong leaves the old data in place and says why."""
-        pace = Pace(self._taken_in, self._stopping.is_set)  # who is to end waits for no reload
+        pace = self._pace(self._stopping.is_set)  # who is to end waits for no reload
         try:
             with uncollected():
                 settings, snapshot = await asyncio.to_thread(
@@ -444,10 +450,7 @@ class Worker:
         self._log.info("reloaded", before=before, snapshot=snapshot.version)
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
-        await asyncio.to_thread(let_go_of, replaced, remembered, Pace(self._taken_in))
-
-    def _taken_in(self) -> int:
-        return sum([side.received for side in self.pipeline.counters.sides.values()])
+        await asyncio.to_thread(let_go_of, replaced, remembered, self._pace())
 
     def _tell_reload(self, version: str) -> None:
         if self._place is not None:

@@ -6,12 +6,14 @@ import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry
 
 from edge_proxy.addr import Address
+from edge_proxy.resting import Pace
 from edge_proxy.telemetry.page import CONTENT_TYPE, page_of
 
 if TYPE_CHECKING:
@@ -85,13 +87,19 @@ class TelemetryServer:
     """Serves a registry and the two health questions until stopped."""
 
     def __init__(
-        self, listen: Address | socket.socket, registry: CollectorRegistry, is_ready: Callable[[], bool]
+        self,
+        listen: Address | socket.socket,
+        registry: CollectorRegistry,
+        is_ready: Callable[[], bool],
+        pace: Callable[[], Pace] | None = None,
     ) -> None:
-        """`listen` may be a socket that listens already (see `open_telemetry_socket`)."""
+        """`listen` may be a socket that listens already (see `open_telemetry_socket`). Pages are made at this pace;
+        None where there are no calls."""
         self._listen = listen
         self._registry = registry
         self._one_at_a_time = threading.Lock()
         self._is_ready = is_ready
+        self._pace = pace
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -122,7 +130,8 @@ class TelemetryServer:
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            with self._one_at_a_time:  # however many ask: writers of pages would slow down each other and the calls
+            pace = nullcontext() if self._pace is None else self._pace().kept()
+            with self._one_at_a_time, pace:  # however many ask: writers would slow down each other and the calls
                 page = page_of(self._registry)
             if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
                 packed = gzip.compress(page, _GZIP_LEVEL)

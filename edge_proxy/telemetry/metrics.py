@@ -19,11 +19,12 @@ from edge_proxy.addr import Asn, Side, Transport
 from edge_proxy.pipeline.core import Pipeline
 from edge_proxy.pipeline.counters import DISPOSITION_OF
 from edge_proxy.policy.verdict import STATUS_OF, IpOrigin, Outcome, Reason
+from edge_proxy.resting import rest
 from edge_proxy.telemetry.call_metrics import MAX_CUSTOMER_LABELS, call_families
 from edge_proxy.telemetry.equipment_metrics import equipment_families
 from edge_proxy.telemetry.limit_metrics import limit_families
 from edge_proxy.telemetry.log_sink import sink
-from edge_proxy.telemetry.page import Family, counter, gauge, in_slices, let_go
+from edge_proxy.telemetry.page import Family, counter, gauge, in_slices
 from edge_proxy.telemetry.target_metrics import NameStats, name_families, target_families
 
 # Series that exist from the first scrape, at zero: a rate over a series that begins with its first event misses it.
@@ -238,7 +239,7 @@ class WorkerCollector(Collector):
         calls = _counter("asn_calls", "Attempts from an AS by outcome.", "asn", "outcome")
         names = _gauge("asn_info", "The name of each labelled AS.", "asn", "name")
         table = pipeline.snapshot.asn_table
-        for label, totals in in_slices(pipeline.ledger.labelled(self._source.max_asn_labels, let_go)):
+        for label, totals in in_slices(pipeline.ledger.labelled(self._source.max_asn_labels, rest)):
             carried.add_metric([label, "in", "signalling"], totals.bytes_in)
             carried.add_metric([label, "out", "signalling"], totals.bytes_out)
             packets.add_metric([label, "in", "signalling"], totals.packets_in)

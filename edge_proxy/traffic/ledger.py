@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_proxy.addr import Asn
 
 OTHER: Final = "other"
-_SLICE: Final = 500
+_SLICE: Final = 250
 
 _UDP_HEADER_BYTES: Final = 8
 _IPV4_UDP_BYTES: Final = 20 + _UDP_HEADER_BYTES

@@ -15,15 +15,15 @@ from types import FrameType
 import pytest
 import yaml
 
-from edge_proxy import reloading
+from edge_proxy import resting as resting_module
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError
 from edge_proxy.pipeline.snapshot import Snapshot
-from edge_proxy.reloading import Pace, let_go_of, prepare, uncollected, without_customers
-from edge_proxy.resting import in_order, one_by_one, rest, resting
+from edge_proxy.reloading import let_go_of, prepare, uncollected, without_customers
+from edge_proxy.resting import Pace, in_order, one_by_one, rest, resting
 
-IDLE = Pace(lambda: 0)
+IDLE = Pace(lambda: False)
 DEFAULT = Path(__file__).parents[2] / "config/edge-proxy.yaml"
 
 
@@ -121,21 +121,22 @@ def test_garbage_is_looked_for_again_afterwards() -> None:
         gc.unfreeze()
 
 
-def test_thread_rests_longer_while_the_loop_has_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_rests_until_the_loop_has_nothing_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever what it does comes by a place to rest; when the block ends, that is nothing again."""
-    taken_in = 0
+    wanted = [False]
     rests: list[float] = []
-    monkeypatch.setattr(reloading, "_WORK_S", 0.0)
-    pace = Pace(lambda: taken_in)
+    monkeypatch.setattr(resting_module, "_WORK_S", 0.0)
+    pace = Pace(lambda: wanted.pop(0))
     monkeypatch.setattr(time, "sleep", rests.append)
     with pace.kept():
         rest()
-        short = max(rests)
-        taken_in += 1
+        assert len(rests) == 1
+        wanted = [True, True, False]
         rest()
+        assert len(rests) == 4
+        wanted = [True] * 100  # a loop that is never done: other work goes on too
         rest()
-        assert max(rests) > 4 * short
-        assert rests[-1] == short
+        assert 5 < len(rests) < 20
     count = len(rests)
     rest()
     assert len(rests) == count
@@ -145,7 +146,7 @@ class Stretches(Pace):
     """The most that was called between two places to rest, and how many these were."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: 0)
+        super().__init__(lambda: False)
         self.longest = self.places = self._events = 0
 
     @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 from collections.abc import Iterable, Iterator
 from urllib.request import Request, urlopen
 
-import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from edge_proxy.addr import Address
-from edge_proxy.telemetry import page
+from edge_proxy.resting import resting
 from edge_proxy.telemetry.http import TelemetryServer
-from edge_proxy.telemetry.page import counter, gauge, page_of
+from edge_proxy.telemetry.page import counter, gauge, in_slices, page_of
 
 HARD = 'a "quoted"\\ value\nof two lines, ü'
 
@@ -62,15 +62,29 @@ def test_page_says_what_prometheus_clients_own_would() -> None:
     assert registry.get_sample_value("edge_proxy_calls_total", {"side": "customers", "cause": HARD}) == 3
 
 
-def test_interpreter_is_let_go_of_after_every_slice_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_makes_a_page_may_rest_after_every_slice_of_rows() -> None:
     """A thread that waits meanwhile never waits for a whole page."""
-    pauses: list[int] = []
-    monkeypatch.setattr(page, "let_go", lambda: pauses.append(1))
+    rests: list[int] = []
     many = gauge("edge_proxy_many", "Many.", labels=["customer"])
-    for number in range(10_000):
-        many.add_metric([f"customer-{number}"], number)
-    assert page_of(registry_of(many)).count(b"\n") == 10_002
-    assert len(pauses) == 50
+    with resting(lambda: rests.append(1)):
+        for number in in_slices(range(10_000)):
+            many.add_metric([f"customer-{number}"], number)
+        assert page_of(registry_of(many)).count(b"\n") == 10_002
+    assert len(rests) == 1250 + 2
+
+
+def test_rows_are_nothing_that_the_collector_would_walk() -> None:
+    """It walks whatever a worker holds, and calls wait for it, once so many containers were made."""
+    many = gauge("edge_proxy_many", "Many.", labels=["customer"])
+    gc.collect()
+    gc.disable()
+    try:
+        before = gc.get_count()[0]
+        for number in range(1000):
+            many.add_metric([f"customer-{number}"], number)
+        assert gc.get_count()[0] - before < 100
+    finally:
+        gc.enable()
 
 
 def test_server_gives_the_page_packed_to_whoever_takes_it_so() -> None:
