@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -152,8 +151,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
-        self._pace: Callable[..., Pace] = Pace
-        """Of what is done beside this worker's calls."""
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # What the metrics collector reads (telemetry.metrics.ScrapeSource).
 
@@ -199,7 +197,7 @@ class Worker:
     async def serve(self, announce: Callable[[str], None]) -> None:
         """Open all, announce the ready line, serve until SIGTERM or SIGINT. Raises ConfigErrors, EvidenceError."""
         loop = asyncio.get_running_loop()
-        self._pace = partial(Pace, pending_events(loop))
+        self._loop = loop
         telemetry: TelemetryServer | None = None
         control: Control | None = None
         sink.start()
@@ -451,6 +449,11 @@ class Worker:
         self._tell_warnings(snapshot)
         self._tell_reload(snapshot.version)
         await asyncio.to_thread(let_go_of, replaced, remembered, self._pace())
+
+    def _pace(self, is_over: Callable[[], bool] = lambda: False) -> Pace:
+        """For one thread that does something beside this worker's calls."""
+        assert self._loop is not None  # noqa: S101 - serve() has begun
+        return Pace(pending_events(self._loop), is_over)
 
     def _tell_reload(self, version: str) -> None:
         if self._place is not None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 
 def pending_events(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
-    """Whether a socket of the loop's waits to be read or written. Always False for a loop that does not tell on what it
-    waits.
+    """Whether a socket of the loop's waits to be read or written: for one thread to ask. Always False for a loop that
+    does not tell on what it waits.
 
     What it waits on (epoll, kqueue) is a file too, which is readable as long as there is an event: also while the loop
     has been told of it and waits for the interpreter. Takes a microsecond.
