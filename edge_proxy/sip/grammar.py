@@ -103,6 +103,7 @@ COMPACT_FORMS: Final[dict[bytes, int]] = {
 _BY_LOWER_NAME: Final[dict[bytes, int]] = {
     **{name.lower().encode(): kind for kind, name in HEADER_NAMES.items()},
     **COMPACT_FORMS,
+    b"content_length": CONTENT_LENGTH,  # to Kamailio's reader of streams; whoever writes it so is refused
 }
 
 # Names seen in nearly every message that a proxy passes on unread; listed so that they cost one dict look-up.

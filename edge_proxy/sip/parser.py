@@ -29,7 +29,8 @@ _URI_ONLY: Final = grammar.all_but(b' \t\r\n<>"')
 """Changes nothing that may stand where the Request-URI stands."""
 _FOLDED_LENGTHS: Final = (b"\nl:", b"\ncontent-length:", b"\nl\n:", b"\ncontent-length\n:")
 """How a continuation begins, without its blanks, that looks like Content-Length: its colon may be folded too."""
-_IN_LOWER_CASE: Final = bytes(range(256)).lower()
+_IN_LOWER_CASE: Final = bytes(range(256)).lower().replace(b"_", b"-")  # an underscore is a hyphen to that reader
+_LF: Final = 0x0A
 _BLANK: Final = 0x20  # asking for a byte by its number costs a tenth of asking for bytes
 _cut: Final = LINES.cut
 _keep: Final = LINES.keep
@@ -371,7 +372,7 @@ def _read_mandatory(message: Message, limits: Limits) -> MalformedMessageError |
         if index >= 0:
             line = headers[index]
             if line.number < 0:
-                line.number = _read_content_length(line.value)
+                line = headers[index] = _read_content_length(line)
             if line.number != len(message.body):
                 _cut_body(message, line.number)
         if len(message.body) > limits.max_body_bytes:
@@ -403,10 +404,18 @@ def _read_max_forwards(value: bytes) -> int:
     return int(value)
 
 
-def _read_content_length(value: bytes) -> int:
+def _read_content_length(line: HeaderLine) -> HeaderLine:
+    """The line with its number; one without folds in place of one that has any: not everybody reads a length there."""
+    value = line.value
+    raw = line.raw
     if not value.isdigit() or len(value) > 10:
         raise RemoteProtocolError("Content-Length is not a number", rfc="3261 §20.14")
-    return int(value)
+    if raw[7:8] == b"_":
+        raise RemoteProtocolError("Content-Length is written with an underscore", rfc="3261 §20.14")
+    if _LF in raw:
+        line = HeaderLine(grammar.CONTENT_LENGTH, b"Content-Length: " + value)
+    line.number = int(value)
+    return line
 
 
 def _cut_body(message: Message, length: int) -> None:

@@ -40,6 +40,7 @@ def test_body_of_a_datagram_is_no_second_request_on_a_stream(body: bytes) -> Non
         "\r\n \r\n  CONTENT-LENGTH : 0",
         "\r\n b\r\n l\r\n : 0",
         "\r\n Content-Length\r\n \r\n\t\r\n \r\n : 0",
+        "\r\n Content_Length: 0",
     ],
 )
 def test_fold_that_others_take_for_the_length_is_refused(fold: str) -> None:
@@ -49,6 +50,26 @@ def test_fold_that_others_take_for_the_length_is_refused(fold: str) -> None:
     play.reads_what_leaves = False
     play.customer.sends(sent).gets(400)
     play.peer(CARRIER, Side.CARRIERS, Transport.TCP).gets_nothing()
+
+
+@pytest.mark.parametrize("name", ["Content_Length", "CONTENT_length "])
+def test_length_with_an_underscore_is_refused(name: str) -> None:
+    """It is the length to Kamailio's reader of streams, and no header that anybody knows to all others."""
+    play = Playbook(snapshot=TCP_CARRIER, has_streams=True)
+    play.reads_what_leaves = False
+    play.customer.sends(invite(f"{name}: 0", body=HIDDEN.decode())).gets(400)
+    play.customer.sends(invite(body="x").replace(b"Content-Length", name.encode())).gets(400)
+    play.peer(CARRIER, Side.CARRIERS, Transport.TCP).gets_nothing()
+
+
+def test_folded_length_leaves_in_one_line() -> None:
+    """Kamailio closes a connection, which other calls share, for one that is folded."""
+    play = Playbook(snapshot=TCP_CARRIER, has_streams=True)
+    carrier = play.peer(CARRIER, Side.CARRIERS, Transport.TCP)
+    play.customer.sends(invite(body="body").replace(b"Content-Length: 4", b"l :\r\n 04\r\n\t")).gets(100)
+    left = carrier.gets("INVITE")
+    assert values(left, "Content-Length") == ["04"]
+    assert left.endswith(b"\r\nContent-Length: 04\r\n\r\nbody")
 
 
 @pytest.mark.parametrize("fold", ["\r\n b: Content-Length: 0\r\n call: 0", "\r\n :", "\r\n \r\n : 0", "l\r\n : 0"])
