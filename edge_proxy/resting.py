@@ -26,8 +26,9 @@ _RUN: Final = 256
 _WORK_S: Final = 0.0001
 _REST_S: Final = 0.0001
 """Long enough for a thread that waits for the interpreter to be woken and take it."""
-_MOST_RESTS: Final = 8
-"""One after another, while the loop has work: on a machine that carries all it can, other work must go on too."""
+_LONGEST_REST_S: Final = 0.0008
+"""While the loop has work: where it carries all that it can, other work must go on too. Getting the interpreter back
+takes longer there than a rest does, so they are not counted."""
 _T = TypeVar("_T")
 
 
@@ -60,9 +61,10 @@ class Pace:
             return
         if self._is_over():
             raise GivenUpError("the process is ending")
-        for _ in range(_MOST_RESTS):
+        longest = time.monotonic() + _LONGEST_REST_S
+        while True:
             time.sleep(_REST_S)
-            if not self._is_wanted():
+            if time.monotonic() >= longest or not self._is_wanted():
                 break
         self._until = time.monotonic() + _WORK_S
 
@@ -109,8 +111,9 @@ def _taken(run: list[_T]) -> Iterator[_T]:
 @contextmanager
 def resting(step: Callable[[], None]) -> Iterator[None]:
     """On this thread, `rest` is `step` meanwhile."""
+    before = _this.step
     _this.step = step
     try:
         yield
     finally:
-        _this.step = None
+        _this.step = before

@@ -15,17 +15,14 @@ def pending_events(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
     has been told of it and waits for the interpreter. Takes a microsecond.
     """
     backend = _backend_of(loop)
-    if backend is None:
+    if backend < 0:
         return lambda: False
     asked = select.poll()
     asked.register(backend, select.POLLIN)
-    return lambda: bool(asked.poll(0))
+    return lambda: any(event & select.POLLIN for _, event in asked.poll(0))
 
 
-def _backend_of(loop: asyncio.AbstractEventLoop) -> int | None:
-    """Neither loop has a public way to it: uvloop's own name, then asyncio's."""
-    told = getattr(loop, "_get_backend_id", None)
-    if told is not None:
-        return int(told())
-    asyncios = getattr(getattr(loop, "_selector", None), "fileno", None)
-    return None if asyncios is None else int(asyncios())
+def _backend_of(loop: asyncio.AbstractEventLoop) -> int:
+    """Neither loop has a public way to it: uvloop's own name, then asyncio's. -1: closed, or another loop."""
+    told = getattr(loop, "_get_backend_id", None) or getattr(getattr(loop, "_selector", None), "fileno", None)
+    return -1 if told is None else int(told())

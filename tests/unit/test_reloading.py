@@ -15,13 +15,12 @@ from types import FrameType
 import pytest
 import yaml
 
-from edge_proxy import resting as resting_module
 from edge_proxy.compile import compile_snapshot
 from edge_proxy.config import ConfigErrors, Settings, load_settings
 from edge_proxy.errors import ConfigError
 from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.reloading import let_go_of, prepare, uncollected, without_customers
-from edge_proxy.resting import Pace, in_order, one_by_one, rest, resting
+from edge_proxy.resting import GivenUpError, Pace, in_order, one_by_one, rest, resting
 
 IDLE = Pace(lambda: False)
 DEFAULT = Path(__file__).parents[2] / "config/edge-proxy.yaml"
@@ -125,21 +124,41 @@ def test_thread_rests_until_the_loop_has_nothing_left_to_do(monkeypatch: pytest.
     """Wherever what it does comes by a place to rest; when the block ends, that is nothing again."""
     wanted = [False]
     rests: list[float] = []
-    monkeypatch.setattr(resting_module, "_WORK_S", 0.0)
     pace = Pace(lambda: wanted.pop(0))
     monkeypatch.setattr(time, "sleep", rests.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(rests))
     with pace.kept():
         rest()
         assert len(rests) == 1
+        rest()
+        assert len(rests) == 1, "nothing was done since"
+        rests.append(1.0)
         wanted = [True, True, False]
         rest()
-        assert len(rests) == 4
-        wanted = [True] * 100  # a loop that is never done: other work goes on too
-        rest()
-        assert 5 < len(rests) < 20
+        assert (len(rests), wanted) == (5, [])
     count = len(rests)
+    rests.append(1.0)
     rest()
-    assert len(rests) == count
+    assert len(rests) == count + 1
+
+
+@pytest.mark.parametrize("awake_after_s", [0.0001, 0.0004, 0.01])
+def test_thread_works_beside_a_loop_that_is_never_done_too(
+    monkeypatch: pytest.MonkeyPatch, awake_after_s: float
+) -> None:
+    """However long it takes to get the interpreter back, it works a tenth of a millisecond for each millisecond."""
+    passed = [1.0]
+    pace = Pace(lambda: True)
+    monkeypatch.setattr(time, "sleep", lambda _: passed.append(awake_after_s))
+    monkeypatch.setattr(time, "monotonic", lambda: sum(passed))
+    pace.step()
+    assert sum(passed[1:]) < 0.001 + awake_after_s
+
+
+def test_work_that_is_not_to_go_on_ends_where_it_would_rest() -> None:
+    pace = Pace(lambda: False, lambda: True)
+    with pytest.raises(GivenUpError), pace.kept():
+        rest()
 
 
 class Stretches(Pace):

@@ -44,6 +44,15 @@ def test_datagram_that_was_not_read_is_pending(make: Callable[[], Any]) -> None:
             loop.close()
 
 
+def test_closed_loop_has_nothing_to_do() -> None:
+    """A scrape may still be answered while the worker ends."""
+    loop = uvloop.new_event_loop()
+    before = pending_events(loop)
+    loop.close()
+    assert not pending_events(loop)()
+    assert not before()
+
+
 def test_loop_that_does_not_tell_has_nothing_to_do() -> None:
     """Whoever asks then goes by the clock alone."""
     silent: Any = object()
