@@ -10,7 +10,6 @@ by processes of their own (compiled_files.py).
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,6 @@ from edge_proxy.pipeline.snapshot import Snapshot
 from edge_proxy.resting import Pace
 
 _AT_ONCE: Final = 8
-_SWITCH_INTERVAL_S: Final = 0.0001
-"""After how long whoever waits for the interpreter asks for it, meanwhile: beside a loop that is never done, a reload
-would take minutes otherwise."""
 
 
 def prepare(
@@ -92,14 +88,10 @@ def _let_go(things: list[Any], pace: Pace) -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile, and change between threads quickly. What has come to stay is left out of all later
-    searches too."""
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    """Look for no garbage meanwhile. What has come to stay is left out of all later searches too."""
     gc.disable()
     try:
         yield
         gc.freeze()
     finally:
         gc.enable()
-        sys.setswitchinterval(usual_s)

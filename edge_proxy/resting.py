@@ -27,8 +27,11 @@ _WORK_S: Final = 0.0001
 _REST_S: Final = 0.0001
 """Long enough for a thread that waits for the interpreter to be woken and take it."""
 _LONGEST_REST_S: Final = 0.0008
-"""While the loop has work: where it carries all that it can, other work must go on too. Getting the interpreter back
-takes longer there than a rest does, so they are not counted."""
+_LATE: Final = 8
+_WORK_LATE_S: Final = 0.0004
+"""Beside a loop that carries all it can and is never done, other work must go on too. Getting the interpreter back
+takes longer there than any rest, so it is time that counts; and after some rests in a row that came to nothing, more
+is done."""
 _T = TypeVar("_T")
 
 
@@ -46,6 +49,7 @@ class Pace:
     def __init__(self, is_wanted: Callable[[], bool], is_over: Callable[[], bool] = lambda: False) -> None:
         self._is_wanted = is_wanted
         self._is_over = is_over
+        self._late = 0
         self._until = 0.0
         """When it is to rest: the first time as soon as it can, since nobody knows for how long it was at work."""
 
@@ -64,9 +68,13 @@ class Pace:
         longest = time.monotonic() + _LONGEST_REST_S
         while True:
             time.sleep(_REST_S)
-            if time.monotonic() >= longest or not self._is_wanted():
+            if time.monotonic() >= longest:
+                self._late += 1
                 break
-        self._until = time.monotonic() + _WORK_S
+            if not self._is_wanted():
+                self._late = 0
+                break
+        self._until = time.monotonic() + (_WORK_S if self._late < _LATE else _WORK_LATE_S)
 
 
 class _OfThread(threading.local):

@@ -146,13 +146,24 @@ def test_thread_rests_until_the_loop_has_nothing_left_to_do(monkeypatch: pytest.
 def test_thread_works_beside_a_loop_that_is_never_done_too(
     monkeypatch: pytest.MonkeyPatch, awake_after_s: float
 ) -> None:
-    """However long it takes to get the interpreter back, it works a tenth of a millisecond for each millisecond."""
+    """However long it takes to get the interpreter back, and more at a time once that has been so for a while."""
     passed = [1.0]
     pace = Pace(lambda: True)
     monkeypatch.setattr(time, "sleep", lambda _: passed.append(awake_after_s))
     monkeypatch.setattr(time, "monotonic", lambda: sum(passed))
     pace.step()
     assert sum(passed[1:]) < 0.001 + awake_after_s
+    works: list[int] = []
+    for _ in range(20):
+        rests = len(passed)
+        steps = 0
+        while len(passed) == rests + steps:
+            steps += 1
+            passed.append(0.00005)
+            pace.step()
+        works.append(steps)
+    assert works[0] <= 3
+    assert works[-1] > 2 * works[0]
 
 
 def test_work_that_is_not_to_go_on_ends_where_it_would_rest() -> None:
