@@ -153,8 +153,9 @@ A quote with no backslash before it is that one, and is found at a few instructi
 def header_kind(name: bytes) -> int:
     """The kind of a header name as received (any case, blanks before the colon); -1 when it is no token (§7.3.1)."""
     if name.translate(TOKEN_ONLY) is not name:
+        size = len(name)
         name = name.rstrip(b" \t")
-        if name.translate(TOKEN_ONLY) is not name:
+        if len(name) == size or name.translate(TOKEN_ONLY) is not name:
             return -1
     if not name:
         return -1
