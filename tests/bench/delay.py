@@ -21,6 +21,7 @@ from tests.bench.capture import Capture, Delays
 from tests.bench.load import Slice, measure
 from tests.bench.network import Network
 from tests.bench.report import Figures, say, show, spread
+from tests.kit.beside import beside
 from tests.kit.proxy_process import EDGE_PROXY, PROXY_HOST, ROOT
 
 KINDS: Final = ("INVITE", "200")
@@ -85,13 +86,13 @@ class Disturbances:
     def all(self) -> dict[str, Callable[[], AbstractContextManager[None]]]:
         found: dict[str, Callable[[], AbstractContextManager[None]]] = {
             "quiet": nullcontext,
-            "a number more, reload": lambda: self._beside(self._reload),
-            "another AS table, reload": lambda: self._beside(self._swap),
-            "scrape every 50 ms": lambda: self._beside(self._scrape),
-            "four slow scrapes": lambda: self._beside(*[self._scrape_slowly] * 4),
+            "a number more, reload": lambda: beside(self._reload),
+            "another AS table, reload": lambda: beside(self._swap),
+            "scrape every 50 ms": lambda: beside(self._scrape),
+            "four slow scrapes": lambda: beside(*[self._scrape_slowly] * 4),
         }
         if self._disk is not None:
-            found["disk stalls for 1 s"] = lambda: self._beside(self._stall)
+            found["disk stalls for 1 s"] = lambda: beside(self._stall)
         return found
 
     @property
@@ -133,19 +134,6 @@ class Disturbances:
                 told = told[-_LOG_LINE_BYTES:] + log.read()
         self.reloads += b'"reloaded"' in told
         is_over.wait(0.5)
-
-    @contextmanager
-    def _beside(self, *works: Callable[[threading.Event], None]) -> Iterator[None]:
-        is_over = threading.Event()
-        threads = [threading.Thread(target=work, args=(is_over,)) for work in works]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            for thread in threads:
-                thread.join()
 
     def _scrape(self, is_over: threading.Event) -> None:
         host, port = self._metrics
@@ -212,8 +200,8 @@ def disturbed(
         network.swap_asns(turn)
     found: dict[str, list[tuple[Delays, Slice]]] = defaultdict(list)
     for _ in range(rounds):
-        for name, beside in disturbances.all().items():
-            with beside():
+        for name, going_on in disturbances.all().items():
+            with going_on():
                 found[name].append(captured(proxy, load, rate, seconds))
     rows = []
     for name, pairs in found.items():

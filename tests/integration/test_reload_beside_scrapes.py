@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from tests.kit.beside import beside
 from tests.kit.proxy_process import PROXY_HOST, ProxyProcess, Site
 
 SCRAPERS = 4
 RELOADS = 3
-
-
-@contextmanager
-def scraped(port: int, pages: list[bytes]) -> Iterator[None]:
-    """By several at once, again and again, while the block runs."""
-    is_over = threading.Event()
-
-    def scrape() -> None:
-        while not is_over.is_set():
-            with urlopen(f"http://{PROXY_HOST}:{port}/metrics", timeout=20) as answer:
-                pages.append(answer.read())
-
-    threads = [threading.Thread(target=scrape) for _ in range(SCRAPERS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_every_page_is_whole_and_every_reload_is_done(tmp_path: Path) -> None:
@@ -43,8 +21,14 @@ def test_every_page_is_whole_and_every_reload_is_done(tmp_path: Path) -> None:
         {"id": f"customer-{n}", "sources": [f"10.0.{n // 250}.{n % 250}/32"], "country": "US"} for n in range(500)
     ]
     pages: list[bytes] = []
+
+    def scrape(is_over: threading.Event) -> None:
+        while not is_over.is_set():
+            with urlopen(f"http://{PROXY_HOST}:{site.metrics_port}/metrics", timeout=20) as answer:
+                pages.append(answer.read())
+
     with ProxyProcess(tmp_path, site, config) as proxy:
-        with scraped(site.metrics_port, pages):
+        with beside(*[scrape] * SCRAPERS):
             for calls_per_second in range(1, 1 + RELOADS):
                 proxy.config["customers"][0]["limits"] = {"calls_per_second": calls_per_second}
                 proxy.reload()
